@@ -1,0 +1,9 @@
+/**
+ * The content-addressed store on disk. A blob is either complete (its sha256 was checked, and its
+ * file is known to be unchanged since) or partial (verified pieces of a download). What was
+ * acknowledged survives kill -9 and power loss; a file that changed behind our back is set aside
+ * before a byte of it is served.
+ */
+export { BlobStoreError, type BlobStoreErrorCode } from './errors.ts';
+export { openBlobStore } from './store.ts';
+export type { BlobInfo, BlobReader, BlobStore, BlobWriter, PartialBlob } from './port.ts';

@@ -1,0 +1,90 @@
+import type { Readable } from 'node:stream';
+import type { Digest } from '#oci';
+import type { PieceSource, SeedStore } from '#swarm';
+import type { Metainfo } from '#torrent';
+
+export interface BlobInfo {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+  /** Milliseconds since the epoch; kept roughly (written at most once a minute per blob). */
+  readonly lastUsedAt: number;
+}
+
+export interface BlobStore {
+  /** Opens a complete blob, unchanged since it was stored, or undefined. The reader keeps its bytes even while it is deleted. */
+  open(digest: Digest): Promise<BlobReader | undefined>;
+  /** Size of a complete blob, without opening it. */
+  stat(digest: Digest): Promise<BlobInfo | undefined>;
+  list(): AsyncIterable<BlobInfo>;
+  /** Totals of the complete blobs; kept up to date, cheap to ask. */
+  totals(): { readonly blobs: number; readonly bytes: number };
+  /** Removes a complete blob. Open readers go on. */
+  delete(digest: Digest): Promise<void>;
+
+  /** A sequential write of a blob whose digest may not be known yet (a push). Survives a restart under its id. */
+  createWriter(): Promise<BlobWriter>;
+  /** The writer of an upload that was begun earlier, also before a restart (its bytes are hashed again). */
+  resumeWriter(id: string): Promise<BlobWriter | undefined>;
+
+  /**
+   * The partial blob of a download: made anew, or with the pieces an earlier run left, each
+   * checked again by its hash. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
+   */
+  openPartial(metainfo: Metainfo): Promise<PartialBlob>;
+
+  close(): Promise<void>;
+}
+
+/** Read access to one complete blob. Usable by the swarm as a seed as it is. */
+export interface BlobReader extends SeedStore {
+  readonly digest: Digest;
+  readonly size: number;
+  /** A Node stream of bytes `start` to `end` inclusive, by default all. Reads in large chunks. Closing the reader does not cut a running stream. */
+  stream(range?: { readonly start: number; readonly end: number }): Readable;
+  /** The pieces view that the swarm needs: the piece length is given by the metainfo. */
+  close(): Promise<void>;
+}
+
+export interface BlobWriter {
+  /** Opaque, safe in a URL; names the upload across restarts. */
+  readonly id: string;
+  /** Bytes durably received so far. */
+  readonly size: number;
+  /**
+   * Appends; hashes on the way; back-pressure by the returned promise; at most one append at a
+   * time (a second is refused with 'busy'). When `source` fails half-way the bytes that came are kept.
+   */
+  append(source: AsyncIterable<Uint8Array>, limits?: { readonly maxBytes?: number }): Promise<void>;
+  /**
+   * Makes it a blob: compares the digest ('digest-mismatch' leaves the upload usable), fsync,
+   * rename, fsync of the folder. When it resolves the blob survives a power cut.
+   */
+  commit(expected: Digest): Promise<BlobInfo>;
+  /** Gives the upload up and removes its bytes. */
+  cancel(): Promise<void>;
+  /** Lets go of file handles; the upload can be resumed later. */
+  close(): Promise<void>;
+}
+
+/** Pieces of a blob that is being downloaded. Satisfies the swarm's PieceStore. */
+export interface PartialBlob {
+  readonly metainfo: Metainfo;
+  has(piece: number): boolean;
+  /** Where a held piece came from in this or an earlier run. */
+  source(piece: number): PieceSource | undefined;
+  /** Bytes of the verified pieces. */
+  readonly verifiedBytes: number;
+  read(position: number, into: Uint8Array): Promise<void>;
+  write(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void>;
+  /**
+   * All pieces are here: checks the whole blob's sha256 (computed in the background as the
+   * contiguous prefix grew) and makes it a complete blob. 'digest-mismatch' discards the partial.
+   * Reads of this partial go on working afterwards.
+   */
+  commit(): Promise<BlobInfo>;
+  /** Lets go; the pieces stay for a later run. */
+  close(): Promise<void>;
+  /** Gives the pieces up and removes them. */
+  discard(): Promise<void>;
+}

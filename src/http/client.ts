@@ -1,0 +1,84 @@
+/**
+ * HTTP to other members: keep-alive connections, a custom CA beside the system's, and a deadline on
+ * every wait, so that a half-open peer never holds a request for ever. Redirects are not followed.
+ */
+import { readFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { rootCertificates } from 'node:tls';
+import { Agent, request } from 'undici';
+
+export interface HttpResponse {
+  readonly status: number;
+  /** Lower-case names; a repeated header is joined with a comma. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Must be read to its end or destroyed. */
+  readonly body: Readable;
+}
+
+export interface HttpRequestOptions {
+  readonly method?: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array | Readable;
+  readonly signal?: AbortSignal;
+  /** Passed on as X-Request-Id, so that one id follows a pull through every hop. */
+  readonly requestId?: string;
+}
+
+export interface HttpClient {
+  /** Rejects when no answer comes in time; any status is an answer. */
+  request(url: string, options?: HttpRequestOptions): Promise<HttpResponse>;
+  /** The whole body of a small answer. Rejects past `maxBytes`. */
+  read(response: HttpResponse, maxBytes: number): Promise<Buffer>;
+  close(): Promise<void>;
+}
+
+export async function createHttpClient(options: {
+  /** A PEM file of authorities that are trusted beside the system's. */
+  readonly caFile?: string | undefined;
+  readonly connectTimeoutMs?: number;
+  /** The longest wait for response headers, and between two chunks of a body. */
+  readonly stallTimeoutMs?: number;
+}): Promise<HttpClient> {
+  const stallMs = options.stallTimeoutMs ?? 30_000;
+  const ca =
+    options.caFile === undefined ? undefined : [...rootCertificates, await readFile(options.caFile, 'utf8')];
+  const agent = new Agent({
+    connect: { timeout: options.connectTimeoutMs ?? 5_000, ...(ca && { ca }) },
+    headersTimeout: stallMs,
+    bodyTimeout: stallMs,
+    connections: 64,
+  });
+  return {
+    async request(url, init = {}) {
+      const response = await request(url, {
+        dispatcher: agent,
+        method: init.method ?? 'GET',
+        headers: {
+          ...init.headers,
+          ...(init.requestId !== undefined && { 'x-request-id': init.requestId }),
+        },
+        body: init.body ?? null,
+        signal: init.signal ?? null,
+      });
+      const headers: Record<string, string> = {};
+      for (const [name, value] of Object.entries(response.headers)) {
+        if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value;
+      }
+      return { status: response.statusCode, headers, body: response.body };
+    },
+    async read(response, maxBytes) {
+      const chunks: Buffer[] = [];
+      let length = 0;
+      for await (const chunk of response.body as AsyncIterable<Buffer>) {
+        length += chunk.length;
+        if (length > maxBytes) {
+          response.body.destroy();
+          throw new RangeError(`the answer is larger than ${maxBytes} bytes`);
+        }
+        chunks.push(chunk);
+      }
+      return Buffer.concat(chunks, length);
+    },
+    close: () => agent.destroy(),
+  };
+}

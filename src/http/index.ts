@@ -1,0 +1,14 @@
+/**
+ * HTTP as every program serves and speaks it: one fastify set-up (TLS, request ids, a log line a
+ * request, health and metrics routes, error bodies, draining) and one client set-up (custom CA,
+ * deadlines, the request id passed on).
+ */
+export { createHttpClient, type HttpClient, type HttpResponse } from './client.ts';
+export { formatHostPort, type HostPort, parseHostPort } from './host-port.ts';
+export { ProblemError } from './problem.ts';
+export {
+  createHttpServer,
+  type HttpServer,
+  type HttpServerOptions,
+  type TlsFiles,
+} from './server.ts';

@@ -1,0 +1,170 @@
+/**
+ * One fastify set-up for every listener of Shoal. It owns the socket, TLS, the request id and log
+ * line, the health and metrics routes, the error bodies and the drain. Routes are the programs'.
+ */
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import http from 'node:http';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
+import { OciError } from '#oci';
+import type { Logger, Metrics } from '#telemetry';
+import type { HostPort } from './host-port.ts';
+import { ProblemError } from './problem.ts';
+
+/** Paths of PEM files. */
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+export interface HttpServerOptions {
+  readonly listen: HostPort;
+  readonly tls?: TlsFiles | undefined;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Why the program is not ready to serve, or undefined when it is. Answers /readyz. */
+  readonly notReady?: () => string | undefined | Promise<string | undefined>;
+}
+
+export interface HttpServer {
+  /** Register routes here before `start`. Bodies of every content type arrive as raw streams. */
+  readonly app: FastifyInstance;
+  /** Binds the listener and answers with the address, the port chosen when it was 0. */
+  start(): Promise<HostPort>;
+  /** Stops accepting, lets running responses finish for `deadlineMs`, then cuts them. */
+  close(deadlineMs?: number): Promise<void>;
+}
+
+/** A connection without a byte in either direction for this long is closed. */
+const IDLE_SOCKET_MS = 60_000;
+const DRAIN_MS = 30_000;
+
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { log, metrics } = options;
+  const limits = { headersTimeout: 20_000, requestTimeout: 0, keepAliveTimeout: 72_000 };
+  const secure = options.tls && {
+    cert: await readFile(options.tls.certFile),
+    key: await readFile(options.tls.keyFile),
+    minVersion: 'TLSv1.2' as const,
+  };
+  const app: FastifyInstance = Fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    disableRequestLogging: true,
+    genReqId: requestId,
+    routerOptions: { maxParamLength: 1024 },
+    forceCloseConnections: 'idle',
+    exposeHeadRoutes: false,
+    serverFactory: (handler) =>
+      (secure
+        ? https.createServer({ ...limits, ...secure }, handler)
+        : http.createServer(limits, handler)) as http.Server,
+  });
+  app.server.setTimeout(IDLE_SOCKET_MS);
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const line = {
+      reqId: request.id,
+      method: request.method,
+      url: request.url,
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime * 10) / 10,
+      remote: request.ip,
+    };
+    const quiet = request.url === '/metrics' || request.url === '/healthz' || request.url === '/readyz';
+    log[quiet ? 'debug' : 'info'](line, 'request');
+  });
+  app.setErrorHandler((error: FastifyError, request, reply) => answerError(log, error, request, reply));
+  app.setNotFoundHandler((request, reply) =>
+    answerError(
+      log,
+      new ProblemError(404, 'Not Found', `there is nothing at ${request.url}`),
+      request,
+      reply,
+    ),
+  );
+
+  app.get('/healthz', async () => ({ status: 'ok' }));
+  app.get('/readyz', async (_request, reply) => {
+    const reason = await options.notReady?.();
+    return reason === undefined
+      ? { status: 'ready' }
+      : reply.status(503).send({ status: 'not ready', reason });
+  });
+  app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()));
+
+  return {
+    app,
+    async start() {
+      await app.listen({ host: options.listen.host, port: options.listen.port });
+      const address = app.server.address() as AddressInfo;
+      return { host: options.listen.host, port: address.port };
+    },
+    async close(deadlineMs = DRAIN_MS) {
+      const cut = setTimeout(() => app.server.closeAllConnections(), deadlineMs);
+      await app.close().finally(() => clearTimeout(cut));
+    },
+  };
+}
+
+/** A caller's id is kept when it is short and plain, so that one id follows a pull through every hop. */
+function requestId(request: { headers: http.IncomingHttpHeaders }): string {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.:-]{1,64}$/.test(given) ? given : randomUUID();
+}
+
+function answerError(
+  log: Logger,
+  error: FastifyError | OciError | ProblemError | Error,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const known = recognise(error);
+  if (!known) log.error({ err: error, reqId: request.id }, 'request failed');
+  const registry = request.url === '/v2' || request.url.startsWith('/v2/');
+  if (registry) {
+    const oci =
+      known instanceof OciError
+        ? known
+        : new OciError('UNKNOWN', known?.message ?? 'internal error', undefined, {
+            status: known?.status ?? 500,
+          });
+    return reply.status(oci.status).headers(oci.headers).type('application/json').send(oci.envelope());
+  }
+  const problem =
+    known instanceof ProblemError
+      ? known
+      : new ProblemError(
+          known?.status ?? 500,
+          http.STATUS_CODES[known?.status ?? 500] ?? 'Error',
+          known?.message ?? 'internal error',
+        );
+  return reply.status(problem.status).type('application/problem+json').send(problem.body());
+}
+
+/** Errors that an answer may speak of; anything else is a surprise and stays in the log. */
+function recognise(
+  error: Error & { code?: unknown; statusCode?: unknown },
+): OciError | ProblemError | undefined {
+  if (error instanceof OciError || error instanceof ProblemError) return error;
+  if (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+    return new OciError('NO_SPACE', undefined, undefined, { cause: error });
+  const status = error.statusCode;
+  if (typeof status === 'number' && status >= 400 && status < 500) {
+    return new ProblemError(status, http.STATUS_CODES[status] ?? 'Bad Request', error.message);
+  }
+  return undefined;
+}

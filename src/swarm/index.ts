@@ -1,0 +1,26 @@
+/**
+ * The swarm: blobs exchanged with other members over the BitTorrent peer protocol.
+ *
+ *     const swarm = await createSwarm({ listen: { host: '127.0.0.1', port: 0 }, lookup, observer, log });
+ *     const download = swarm.download({ metainfo, store: partialBlob });
+ *     download.addPeers([{ host: '127.0.0.1', port: 6881, role: 'origin' }]);
+ *     await download.completed;
+ *
+ * Nothing outside this room knows an engine, a wire or a transport.
+ */
+export type {
+  DownloadStats,
+  PeerAddress,
+  PeerInfo,
+  PeerRole,
+  PieceSource,
+  PieceStore,
+  Seed,
+  SeedStore,
+  Swarm,
+  SwarmDownload,
+  SwarmObserver,
+  SwarmOptions,
+  Transport,
+} from './port.ts';
+export { createSwarm } from './engine.ts';

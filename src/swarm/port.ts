@@ -1,0 +1,136 @@
+/**
+ * The Swarm port: all that the origin and the agent know of peer-to-peer exchange.
+ * An engine implements it; another engine may take its place without a change elsewhere.
+ *
+ * Ownership: who opens a store closes it, with one exception that is named where it happens
+ * (a `SeedStore` handed to the swarm is closed by the swarm when the blob falls idle).
+ */
+import type { Logger } from '#telemetry';
+import type { InfoHash, Metainfo } from '#torrent';
+
+/** How two members are connected; a label of the metrics. */
+export type Transport = 'tcp' | 'libp2p';
+
+/** What a peer is to us. The origin is a peer like any other, used least. */
+export type PeerRole = 'origin' | 'agent';
+
+/** Where to reach a member. `zone` is coarse to fine, split by `/`. */
+export interface PeerAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly role?: PeerRole;
+  readonly zone?: string;
+}
+
+/**
+ * The bytes of one blob as the swarm needs them. A piece that `has` reports was verified by
+ * its hash before it was written. Positions and lengths are bytes of the blob.
+ */
+export interface PieceStore {
+  /** Whether the verified bytes of this piece are here. Synchronous: asked on hot paths. */
+  has(piece: number): boolean;
+  /** Fills `into` from `position`, all of it inside verified pieces. Rejects when the bytes cannot be read. */
+  read(position: number, into: Uint8Array): Promise<void>;
+  /** Stores one verified piece; `has(piece)` is true once this resolves. Writing a held piece again is a no-op. */
+  write(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void>;
+}
+
+/** Where a piece's bytes came from: other agents or the origin over the swarm, or HTTP. */
+export type PieceSource = 'peer' | 'origin-swarm' | 'origin-http' | 'upstream';
+
+/** A complete blob that can be seeded. The swarm closes it when nobody has asked for a while. */
+export interface SeedStore extends PieceStore {
+  close(): Promise<void>;
+}
+
+/** What `lookup` answers for an infohash that we can seed. */
+export interface Seed {
+  readonly metainfo: Metainfo;
+  readonly store: SeedStore;
+}
+
+/** What the swarm tells its owner, for metrics and for bans. Handlers must not throw. */
+export interface SwarmObserver {
+  /** Payload bytes (blocks of blobs, no protocol) that were received or sent. */
+  payload(direction: 'in' | 'out', transport: Transport, bytes: number, peer: PeerRole): void;
+  /** A piece failed its hash; `peer` is host:port of a member that sent part of it. */
+  pieceRejected(infoHash: InfoHash, peer: string): void;
+  connected(transport: Transport): void;
+  disconnected(transport: Transport): void;
+  /** A seed's bytes could not be read: the blob is damaged or gone. The swarm has stopped seeding it. */
+  seedUnreadable(infoHash: InfoHash, error: Error): void;
+}
+
+export interface SwarmOptions {
+  /** Plain BitTorrent TCP listener; undefined: dial only. Port 0 takes a free port. */
+  readonly listen: { readonly host: string; readonly port: number } | undefined;
+  /** Lazy seeding: asked when an incoming handshake names a blob that is not open. */
+  readonly lookup: (infoHash: InfoHash) => Promise<Seed | undefined>;
+  readonly observer: SwarmObserver;
+  readonly log: Logger;
+  /** Bytes per second over all blobs and peers; undefined is no limit. */
+  readonly uploadRateBytesPerSecond?: number;
+  readonly downloadRateBytesPerSecond?: number;
+  /** Connections over all blobs, incoming and outgoing. Default 500. */
+  readonly maxConnections?: number;
+  /** A seeded blob without a connected peer is closed after this long. Default 30 s. */
+  readonly idleSeedMs?: number;
+}
+
+export interface Swarm {
+  /** Where members reach us: the bound listener, or undefined when we only dial. */
+  readonly address: { readonly host: string; readonly port: number } | undefined;
+  /** Our 20-byte BitTorrent peer id in hex, for announces. */
+  readonly peerId: string;
+  /** Starts to download one blob. One download a blob at a time; a second throws. */
+  download(options: { readonly metainfo: Metainfo; readonly store: PieceStore }): SwarmDownload;
+  /** Stops seeding this blob now (it is being evicted or deleted) and closes its store. */
+  release(infoHash: InfoHash): Promise<void>;
+  /** Connected members, for status pages. */
+  peers(): PeerInfo[];
+  /** Blobs that are open now, downloading or seeding. An idle blob is not among them. */
+  openBlobs(): number;
+  /** Closes listener, connections and open seeds. Downloads are closed without being completed. */
+  close(): Promise<void>;
+}
+
+/** A download in progress. All piece state changes go through it, so there is one owner. */
+export interface SwarmDownload {
+  /** Members from discovery; known ones are ignored. May be called at any time. */
+  addPeers(peers: readonly PeerAddress[]): void;
+  /** The pieces a client is waiting for, first wanted first: `from` to `to` inclusive. Replaces the earlier window. */
+  prioritise(from: number, to: number): void;
+  /** A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong. */
+  offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
+  /** Called for each piece that was verified and stored, whoever brought it. */
+  onPiece(listener: (piece: number, source: PieceSource) => void): void;
+  stats(): DownloadStats;
+  /** Resolves when every piece is stored. Rejects when the store fails (disk full) or on `close`. */
+  readonly completed: Promise<void>;
+  /**
+   * After `completed`: keeps the connected peers and seeds them from `seed`, which the swarm
+   * closes when the blob falls idle. The download's own store is not used again.
+   */
+  seedFrom(seed: SeedStore): void;
+  /** Leaves: closes the connections. The partial store is left as it is, and is the caller's. */
+  close(): Promise<void>;
+}
+
+export interface DownloadStats {
+  readonly connectedPeers: number;
+  /** Bytes per second received over the swarm, over the last few seconds. */
+  readonly downloadRate: number;
+  readonly bytesFromPeers: number;
+  readonly bytesFromOrigin: number;
+  /** Pieces that no connected peer has and that are still missing here. */
+  readonly unavailablePieces: number;
+}
+
+export interface PeerInfo {
+  readonly infoHash: InfoHash;
+  readonly address: string;
+  readonly transport: Transport;
+  readonly role: PeerRole;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}

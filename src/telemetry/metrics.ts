@@ -1,0 +1,53 @@
+/**
+ * The metrics of one program, in one registry. The names are fixed (DESIGN of the product: users'
+ * dashboards rely on them); a program registers only those it owns.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** A metric's help text and labels; `read` makes a gauge that is computed when it is scraped. */
+interface Spec<L extends string> {
+  readonly name: string;
+  readonly help: string;
+  readonly labels?: readonly L[];
+}
+
+interface GaugeSpec<L extends string> extends Spec<L> {
+  readonly read: (gauge: Gauge<L>) => void | Promise<void>;
+}
+
+export interface Metrics {
+  counter<L extends string = never>(spec: Spec<L>): Counter<L>;
+  /** A gauge whose value is read at each scrape. */
+  gauge<L extends string = never>(spec: GaugeSpec<L>): Gauge<L>;
+  histogram<L extends string = never>(spec: Spec<L> & { readonly buckets: readonly number[] }): Histogram<L>;
+  /** The text of /metrics. */
+  text(): Promise<string>;
+  readonly contentType: string;
+  close(): void;
+}
+
+/** `process` adds Node's process metrics; in one process only one program should ask for it. */
+export function createMetrics(options: { readonly process?: boolean } = {}): Metrics {
+  const registry = new Registry();
+  if (options.process) collectDefaultMetrics({ register: registry });
+  const base = <L extends string>(spec: Spec<L>) => ({
+    name: spec.name,
+    help: spec.help,
+    labelNames: [...(spec.labels ?? [])] as L[],
+    registers: [registry],
+  });
+  return {
+    counter: (spec) => new Counter(base(spec)),
+    gauge: <L extends string>(spec: GaugeSpec<L>) => {
+      const gauge: Gauge<L> = new Gauge<L>({
+        ...base(spec),
+        collect: (): void | Promise<void> => spec.read(gauge),
+      });
+      return gauge;
+    },
+    histogram: (spec) => new Histogram({ ...base(spec), buckets: [...spec.buckets] }),
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+    close: () => registry.clear(),
+  };
+}
