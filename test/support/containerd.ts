@@ -1,0 +1,72 @@
+/**
+ * A real containerd of a test's own: its own root, state and socket, no CRI. Needs root.
+ */
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import type { Test } from 'tap';
+
+const run = promisify(execFile);
+
+export interface Containerd {
+  /** Runs `ctr` against this daemon and answers with its standard output. */
+  ctr(...args: string[]): Promise<string>;
+  /** `ctr images pull` of `reference` with `mirror` as the only mirror of its registry. */
+  pull(reference: string, mirror: string): Promise<string>;
+}
+
+export async function startContainerd(t: Test): Promise<Containerd> {
+  const home = await mkdtemp(path.join(os.tmpdir(), 'shoal-containerd-'));
+  const socket = path.join(home, 'c.sock');
+  const config = path.join(home, 'config.toml');
+  await writeFile(
+    config,
+    `version = 2
+root = "${home}/root"
+state = "${home}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs"]
+[grpc]
+  address = "${socket}"
+[ttrpc]
+  address = "${socket}.ttrpc"
+`,
+  );
+  const child = spawn('containerd', ['-c', config], { stdio: 'ignore' });
+  t.teardown(async () => {
+    if (child.exitCode === null) {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    }
+    await rm(home, { recursive: true, force: true });
+  });
+  const ctr = async (...args: string[]): Promise<string> => {
+    const { stdout } = await run('ctr', ['-a', socket, ...args], { maxBuffer: 64 << 20, timeout: 300_000 });
+    return stdout;
+  };
+  for (let attempt = 0; ; attempt += 1) {
+    const up = await ctr('version').then(
+      () => true,
+      () => false,
+    );
+    if (up) break;
+    if (attempt === 100 || child.exitCode !== null) throw new Error('containerd did not start');
+    await delay(100);
+  }
+  return {
+    ctr,
+    async pull(reference, mirror) {
+      const registry = reference.slice(0, reference.indexOf('/'));
+      const hosts = path.join(home, 'hosts');
+      await mkdir(path.join(hosts, registry), { recursive: true });
+      await writeFile(
+        path.join(hosts, registry, 'hosts.toml'),
+        `server = "https://${registry}"\n[host."${mirror}"]\n  capabilities = ["pull", "resolve"]\n`,
+      );
+      return ctr('images', 'pull', '--hosts-dir', hosts, reference);
+    },
+  };
+}

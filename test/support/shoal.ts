@@ -1,0 +1,114 @@
+/**
+ * Shoal's programs as users run them: child processes of `bin/shoal`, each with its own ports and
+ * folder, ended when the test ends.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
+
+const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
+const READY_ATTEMPTS = 300;
+
+export interface Program {
+  readonly url: string;
+  /** HOST:PORT of the plain BitTorrent listener. */
+  readonly bittorrent: string;
+  readonly data: string;
+  readonly pid: number;
+  /** What the program wrote to standard error so far. */
+  log(): string;
+  /** Sum of a metric over the label values given. */
+  metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
+  /** Peak resident set so far, in bytes (VmHWM). */
+  signal(name: NodeJS.Signals): Promise<void>;
+  /** Starts the same program again with the same ports and data, after it was ended by `signal`. */
+  restart(): Promise<void>;
+}
+
+/** A port that was free a moment ago. Programs that lose the race fail loudly at their start. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+/** Starts `shoal origin` or `shoal agent` and waits until /readyz answers. */
+export async function startProgram(
+  t: Test,
+  program: 'origin' | 'agent',
+  flags: readonly string[] = [],
+): Promise<Program> {
+  const data = await mkdtemp(path.join(os.tmpdir(), `shoal-${program}-`));
+  const listen = `127.0.0.1:${await freePort()}`;
+  const bittorrent = `127.0.0.1:${await freePort()}`;
+  const args = [program, '--listen', listen, '--bittorrent-listen', bittorrent, '--data', data, ...flags];
+  const url = `http://${listen}`;
+  let child: ChildProcess;
+  let log = '';
+
+  const start = async (): Promise<void> => {
+    child = spawn(bin, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      log += text;
+    });
+    for (let attempt = 0; attempt < READY_ATTEMPTS; attempt += 1) {
+      if (child.exitCode !== null) break;
+      const ready = await fetch(`${url}/readyz`).then(
+        (response) => response.ok,
+        () => false,
+      );
+      if (ready) return;
+      await delay(100);
+    }
+    throw new Error(`shoal ${args.join(' ')} did not become ready:\n${log}`);
+  };
+  const signal = async (name: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(name);
+    await once(child, 'exit');
+  };
+
+  t.teardown(async () => {
+    await signal('SIGTERM');
+    await rm(data, { recursive: true, force: true });
+  });
+  await start();
+  return {
+    url,
+    bittorrent,
+    data,
+    get pid() {
+      return child.pid ?? 0;
+    },
+    log: () => log,
+    metric: async (name, labels = {}) =>
+      sumMetric(await (await fetch(`${url}/metrics`)).text(), name, labels),
+    signal,
+    restart: start,
+  };
+}
+
+/** Adds up the samples of `name` that carry all of `labels` in Prometheus' text format. */
+export function sumMetric(text: string, name: string, labels: Readonly<Record<string, string>>): number {
+  let sum = 0;
+  for (const line of text.split('\n')) {
+    const sample = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
+    if (sample?.[1] !== name) continue;
+    const given = sample[2] ?? '';
+    if (Object.entries(labels).every(([label, value]) => given.includes(`${label}="${value}"`))) {
+      sum += Number(sample[3]);
+    }
+  }
+  return sum;
+}
