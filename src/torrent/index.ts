@@ -4,7 +4,6 @@
  * make the same swarm. Everything parsed here is bounded and checked before it is believed.
  */
 
-export { type Bencoded, BencodeError, decodeBencode, type Encodable, encodeBencode } from './bencode.ts';
 export { type MetainfoCatalog, openMetainfoCatalog } from './catalog.ts';
 export { type InfoHash, parseInfoHash } from './info-hash.ts';
 export {

@@ -3,7 +3,6 @@
  * origin's swarm, and an agent completes a blob that only libtorrent seeds.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -13,8 +12,8 @@ import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import bencode from 'bencode';
 import t, { type Test } from 'tap';
+import { encodeMetainfo, type Metainfo, parseMetainfo } from '#torrent';
 import { content, digestOf } from '../support/content.ts';
 import { needs } from '../support/debian.ts';
 import { pullBlob, pushBlob } from '../support/registry-client.ts';
@@ -26,14 +25,18 @@ const libtorrentClient = fileURLToPath(new URL('../support/libtorrent-client.py'
 const SIZE = 24 * 1024 ** 2 + 12_345;
 
 /** The file that `shoal torrent` writes, without its web seed, so that only the swarm can serve it. */
-async function torrentFile(folder: string, origin: string, name: string, digest: string): Promise<string> {
+async function torrentFile(
+  folder: string,
+  origin: string,
+  name: string,
+  digest: string,
+): Promise<{ file: string; metainfo: Metainfo }> {
   const file = path.join(folder, 'layer.torrent');
   await run(shoal, ['torrent', digest, '--name', name, '--origin', origin, '--output', file]);
-  const torrent = bencode.decode(await readFile(file)) as Record<string, unknown>;
-  const { 'url-list': webSeed, ...rest } = torrent;
-  t.ok(webSeed, 'the file names the blob as web seed');
-  await writeFile(file, bencode.encode(rest));
-  return file;
+  const metainfo = parseMetainfo(await readFile(file));
+  t.ok(metainfo.sources.webSeeds.length > 0, 'the file names the blob as web seed');
+  await writeFile(file, encodeMetainfo(metainfo, { ...metainfo.sources, webSeeds: [] }));
+  return { file, metainfo };
 }
 
 async function folderOf(t: Test): Promise<string> {
@@ -132,7 +135,7 @@ t.test('clients download a layer from the swarm of the origin', async (t) => {
       const folder = await folderOf(t);
       const origin = await startProgram(t, 'origin');
       const digest = await pushBlob(origin.url, 'team/app', 21, SIZE);
-      const file = await torrentFile(folder, origin.url, 'team/app', digest);
+      const { file } = await torrentFile(folder, origin.url, 'team/app', digest);
       await download(t, file, folder);
       const got = await digestOf(createReadStream(path.join(folder, digest.slice('sha256:'.length))));
       t.same(got, { digest, size: SIZE });
@@ -153,7 +156,7 @@ t.test('an agent completes a blob from a libtorrent seed alone', async (t) => {
   const origin = await startProgram(t, 'origin', ['--bittorrent-listen', 'off']);
   const agent = await startProgram(t, 'agent', ['--origin', origin.url]);
   const digest = await pushBlob(origin.url, 'team/app', 22, SIZE);
-  const file = await torrentFile(folder, origin.url, 'team/app', digest);
+  const { file, metainfo } = await torrentFile(folder, origin.url, 'team/app', digest);
   await writeFile(path.join(folder, digest.slice('sha256:'.length)), Readable.from(content(22, SIZE)));
 
   const seed = spawn('python3', [libtorrentClient, 'seed', file, folder], {
@@ -162,13 +165,8 @@ t.test('an agent completes a blob from a libtorrent seed alone', async (t) => {
   t.teardown(() => stop(seed));
   await line(seed, /^complete$/);
   for (let attempt = 0; attempt < 200; attempt += 1) {
-    const scrape = await fetch(`${origin.url}/scrape?info_hash=${await infoHashOf(file)}`);
-    const files = (
-      bencode.decode(Buffer.from(await scrape.arrayBuffer())) as {
-        files: Record<string, { complete: number }>;
-      }
-    ).files;
-    if (Object.values(files ?? {}).some((entry) => entry.complete > 0)) break;
+    const scrape = await fetch(`${origin.url}/scrape?info_hash=${metainfo.infoHash.replace(/../g, '%$&')}`);
+    if (/8:completei[1-9]/.test(await scrape.text())) break;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 
@@ -183,10 +181,3 @@ t.test('an agent completes a blob from a libtorrent seed alone', async (t) => {
     'all came from the seed',
   );
 });
-
-/** The infohash of a .torrent file, percent-encoded for a scrape. */
-async function infoHashOf(file: string): Promise<string> {
-  const torrent = bencode.decode(await readFile(file)) as { info: unknown };
-  const hash = createHash('sha1').update(bencode.encode(torrent.info)).digest('hex');
-  return hash.replace(/../g, '%$&');
-}

@@ -83,7 +83,7 @@ t.test('mutated files are refused or say what they say', async () => {
         try {
           const metainfo = parseMetainfo(bytes);
           return (
-            encodeMetainfo(metainfo).includes(metainfo.info) &&
+            encodeMetainfo(metainfo).includes(Buffer.from(metainfo.info)) &&
             metainfo.pieces.length === 20 * pieceCount(metainfo)
           );
         } catch (error) {
