@@ -9,7 +9,7 @@ export const agent = defineCommand({
   operandCount: [0, 0],
   options: agentOptions,
   switches: {},
-  takesConfig: true,
+  configFile: 'own',
   run: async (invocation) => {
     const configuration = agentConfig(invocation.values);
     const { startAgent } = await import('#daemon');

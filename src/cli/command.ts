@@ -35,8 +35,8 @@ export interface CommandDefinition<T extends OptionTable> {
   readonly options: T;
   /** Flags without a value: name and help. */
   readonly switches: Readonly<Record<string, string>>;
-  /** Whether `--config FILE` (or SHOAL_CONFIG) is read. */
-  readonly takesConfig: boolean;
+  /** Whether `--config FILE` (or SHOAL_CONFIG) is taken: for these options, or for another program's. */
+  readonly configFile: 'none' | 'own' | 'other';
   /** Answers the exit code. */
   readonly run: (invocation: Invocation<T>) => Promise<number>;
 }
@@ -64,14 +64,15 @@ export function defineCommand<const T extends OptionTable>(definition: CommandDe
         return EXIT_DONE;
       }
       checkOperands(definition, parsed.operands);
-      const configFile = definition.takesConfig
-        ? (parsed.flags['config']?.at(-1) ?? process.env['SHOAL_CONFIG'])
-        : undefined;
+      const configFile =
+        definition.configFile === 'none'
+          ? undefined
+          : (parsed.flags['config']?.at(-1) ?? process.env['SHOAL_CONFIG']);
       const again = (): Resolved<T> =>
         resolveOptions(definition.options, {
           flags: parsed.flags,
           environment: process.env,
-          file: configFile || undefined,
+          file: definition.configFile === 'own' ? configFile || undefined : undefined,
         });
       return definition.run({
         ...again(),
@@ -93,7 +94,7 @@ interface Parsed {
 
 function parse<T extends OptionTable>(definition: CommandDefinition<T>, args: readonly string[]): Parsed {
   const valued = Object.keys(definition.options).map(flagName);
-  if (definition.takesConfig) valued.push('config');
+  if (definition.configFile !== 'none') valued.push('config');
   const named = Object.keys(definition.switches);
   try {
     const { values, positionals } = parseArgs({
@@ -140,7 +141,8 @@ const WIDTH = 100;
 const INDENT = 6;
 
 function commandHelp<T extends OptionTable>(definition: CommandDefinition<T>): string {
-  const { name, operands, takesConfig, summary } = definition;
+  const { name, operands, summary } = definition;
+  const takesConfig = definition.configFile !== 'none';
   const usage = ['shoal', name, operands, takesConfig ? '[--config FILE]' : '', '[flags]'];
   const lines = [
     `Usage: ${usage.filter((part) => part !== '').join(' ')}`,
@@ -152,7 +154,10 @@ function commandHelp<T extends OptionTable>(definition: CommandDefinition<T>): s
   const flag = (heading: string, text: string): void => {
     lines.push(`  ${heading}`, ...wrap(text, INDENT));
   };
-  if (takesConfig) flag('--config FILE', 'YAML file with the keys below (SHOAL_CONFIG)');
+  if (takesConfig) {
+    const content = definition.configFile === 'own' ? 'with the keys below' : 'of that program';
+    flag('--config FILE', `YAML file ${content} (SHOAL_CONFIG)`);
+  }
   for (const [key, option] of Object.entries(definition.options)) {
     const fallback = fallbackText(option);
     const notes = [option.list ? 'repeatable' : '', fallback === undefined ? '' : `default: ${fallback}`];

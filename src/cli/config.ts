@@ -20,7 +20,7 @@ export const config = defineCommand({
   operandCount: [1, 2],
   options: {},
   switches: { json: 'one JSON object a line: program, key, value, source, default' },
-  takesConfig: true,
+  configFile: 'other',
   run: async ({ operands, configFile, has }) => {
     const [verb, program] = operands;
     if (verb !== 'print') throw new UsageError(`'${verb}' is not known; use 'shoal config print'`);

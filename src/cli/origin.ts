@@ -10,7 +10,7 @@ export const origin = defineCommand({
   operandCount: [0, 0],
   options: originOptions,
   switches: {},
-  takesConfig: true,
+  configFile: 'own',
   run: async (invocation) => {
     const configuration = originConfig(invocation.values);
     const { startOrigin } = await import('#origin');

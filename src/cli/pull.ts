@@ -44,7 +44,7 @@ export const pull = defineCommand({
     'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
   },
   switches: { json: 'progress and result as JSON, one object a line' },
-  takesConfig: false,
+  configFile: 'none',
   run: async ({ values, operands, has }) => {
     const image = imageOperand(operands[0] ?? '');
     const json = has('json');

@@ -18,7 +18,7 @@ export const status = defineCommand({
     'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
   },
   switches: { json: 'one JSON object a program, as it answered' },
-  takesConfig: false,
+  configFile: 'none',
   run: async ({ values, has }) => {
     const client = await createHttpClient({ caFile: values['ca.file'] });
     const urls = values.url.length > 0 ? values.url : DEFAULT_URLS;

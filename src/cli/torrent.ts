@@ -31,7 +31,7 @@ export const torrent = defineCommand({
     'ca.file': optional(pathKind, 'PEM file of authorities to trust, beside the built-in ones'),
   },
   switches: { json: 'one JSON object a torrent: digest, infohash, size, file' },
-  takesConfig: false,
+  configFile: 'none',
   run: async ({ values, operands, has }) => {
     const registry = await openRegistry(values.origin, { caFile: values['ca.file'] });
     try {

@@ -9,7 +9,7 @@ export const tracker = defineCommand({
   operandCount: [0, 0],
   options: trackerOptions,
   switches: {},
-  takesConfig: true,
+  configFile: 'own',
   run: async (invocation) => {
     const configuration = trackerConfig(invocation.values);
     const { startTracker } = await import('#tracker');

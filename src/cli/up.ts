@@ -27,7 +27,7 @@ export const up = defineCommand({
     ),
   },
   switches: { once: 'end after the report', json: 'the report as JSON, one object a line' },
-  takesConfig: false,
+  configFile: 'none',
   run: async ({ values, has }) => {
     const stop = stopSignal();
     const json = has('json');

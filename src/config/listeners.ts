@@ -29,9 +29,10 @@ export const logLevel = withDefault(
  * A default beside the listener `key`: its host, and `port`, so that opening the one opens the
  * other. Where the listener takes a free port this one does too.
  */
-export function besideListener(key: string, port: number): (earlier: EarlierText) => string {
+export function besideListener(key: string, port: number): (earlier: EarlierText) => string | undefined {
   return (earlier) => {
-    const listen = earlier(key) ?? '';
+    const listen = earlier(key);
+    if (listen === undefined) return undefined;
     const colon = listen.lastIndexOf(':');
     return `${listen.slice(0, colon)}:${listen.slice(colon + 1) === '0' ? 0 : port}`;
   };
