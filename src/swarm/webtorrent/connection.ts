@@ -18,7 +18,7 @@ const SILENCE_MS = 150_000;
 /** A peer that takes no byte of what we send for this long is gone. */
 const UNSENT_MS = 60_000;
 /** Rejects of blocks (not by choking) without any block between them. */
-const MAX_REJECTS = 256;
+const MAX_REJECTS = 100;
 /** A piece that was rejected so often is not asked of this peer again. */
 const REJECTS_A_PIECE = 3;
 /** Blocks that we did not ask for, or no longer. Late ones are normal. */
@@ -215,6 +215,8 @@ export function openConnection(options: ConnectionOptions): Connection {
   wire.on('have-none', () => {
     connection.introduced = true;
   });
+  // WebTorrent listens for it a little later than a member may send it behind its handshake.
+  wire.on('interested', () => queueMicrotask(() => wire.unchoke()));
   wire.on('unchoke', () => {
     connection.waitingSince = performance.now();
   });
@@ -270,12 +272,13 @@ export function openConnection(options: ConnectionOptions): Connection {
     const request = wire._pull(wire.requests, piece, offset, length);
     // A cancelled request is answered by a reject as well, and a choke rejects all that wait (BEP 6).
     if (!request) return;
-    if (!wire.peerChoking) {
-      // WebTorrent asks again without end: a seed that cannot read would keep both busy for ever.
-      if (++rejectsInARow > MAX_REJECTS) return violate('it rejects every request');
-      refused(piece);
-    }
+    // First of all the block is free for others again.
     wire._callback(request, new Error('request was rejected'), null);
+    if (wire.peerChoking) return;
+    refused(piece);
+    // WebTorrent asks again without end: a seed that cannot read would keep both busy for ever.
+    rejectsInARow += 1;
+    if (rejectsInARow > MAX_REJECTS) violate('it rejects every request');
   };
 
   return connection;

@@ -31,6 +31,7 @@ declare module 'webtorrent' {
     setTimeout(ms: number, unref: boolean): void;
     piece(index: number, offset: number, block: Uint8Array): void;
     have(index: number): void;
+    unchoke(): void;
     cancel(index: number, offset: number, length: number): void;
     reject(index: number, offset: number, length: number): void;
     _parse(size: number, parser: (bytes: Uint8Array) => void): void;
