@@ -13,8 +13,9 @@ import Fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
 } from 'fastify';
-import { OciError } from '#oci';
+import { OciError, type OciErrorCode } from '#oci';
 import type { Logger, Metrics } from '#telemetry';
 import type { HostPort } from './host-port.ts';
 import { ProblemError } from './problem.ts';
@@ -43,6 +44,8 @@ export interface HttpServer {
   close(deadlineMs?: number): Promise<void>;
 }
 
+/** How long the rest of a body that was not read is thrown away, so that the client sees the answer. */
+const LINGER_MS = 10_000;
 /** A connection without a byte in either direction for this long is closed. */
 const IDLE_SOCKET_MS = 60_000;
 const DRAIN_MS = 30_000;
@@ -57,11 +60,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   };
   const app: FastifyInstance = Fastify({
     loggerInstance: log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestId,
     routerOptions: { maxParamLength: 1024 },
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
+    frameworkErrors: (error, request, reply) => void answerError(log, error, request, reply),
     serverFactory: (handler) =>
       (secure
         ? https.createServer({ ...limits, ...secure }, handler)
@@ -76,6 +80,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     reply.header('x-request-id', request.id);
   });
   app.addHook('onResponse', async (request, reply) => {
+    boundUnreadBody(request.raw);
     const line = {
       reqId: request.id,
       method: request.method,
@@ -120,6 +125,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   };
 }
 
+/** Node reads and drops what is left of a body after the answer; a client that never ends it is cut. */
+function boundUnreadBody(request: http.IncomingMessage): void {
+  if (request.complete || request.destroyed) return;
+  const cut = setTimeout(() => request.socket.destroy(), LINGER_MS).unref();
+  request.once('close', () => clearTimeout(cut));
+}
+
 /** A caller's id is kept when it is short and plain, so that one id follows a pull through every hop. */
 function requestId(request: { headers: http.IncomingHttpHeaders }): string {
   const given = request.headers['x-request-id'];
@@ -128,7 +140,7 @@ function requestId(request: { headers: http.IncomingHttpHeaders }): string {
 
 function answerError(
   log: Logger,
-  error: FastifyError | OciError | ProblemError | Error,
+  error: (FastifyError | OciError | ProblemError | Error) & { readonly code?: unknown },
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
@@ -139,7 +151,7 @@ function answerError(
     const oci =
       known instanceof OciError
         ? known
-        : new OciError('UNKNOWN', known?.message ?? 'internal error', undefined, {
+        : new OciError(codeOf(error), known?.message ?? 'internal error', undefined, {
             status: known?.status ?? 500,
           });
     return reply.status(oci.status).headers(oci.headers).type('application/json').send(oci.envelope());
@@ -153,6 +165,11 @@ function answerError(
           known?.message ?? 'internal error',
         );
   return reply.status(problem.status).type('application/problem+json').send(problem.body());
+}
+
+/** The router refuses a path that is not valid percent-encoding before the registry sees it. */
+function codeOf(error: { readonly code?: unknown }): OciErrorCode {
+  return error.code === 'FST_ERR_BAD_URL' ? 'NAME_INVALID' : 'UNKNOWN';
 }
 
 /** Errors that an answer may speak of; anything else is a surprise and stays in the log. */
