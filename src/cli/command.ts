@@ -12,7 +12,8 @@ import {
   type Resolved,
   resolveOptions,
 } from '#config';
-import { EXIT_DONE, UsageError } from './errors.ts';
+import { UsageError } from './errors.ts';
+import { EXIT_DONE } from './exit.ts';
 
 export interface Invocation<T extends OptionTable> extends Resolved<T> {
   readonly operands: readonly string[];

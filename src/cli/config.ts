@@ -3,7 +3,8 @@ import { agentOptions } from '#daemon/options';
 import { originOptions } from '#origin/options';
 import { trackerOptions } from '#tracker/options';
 import { defineCommand } from './command.ts';
-import { EXIT_DONE, UsageError } from './errors.ts';
+import { UsageError } from './errors.ts';
+import { EXIT_DONE } from './exit.ts';
 
 const tables: Readonly<Record<string, OptionTable>> = {
   origin: originOptions,

@@ -1,12 +1,8 @@
 /**
- * What a user reads when a command fails: one line that names the fix, without a stack. Exit codes:
- * 0 done, 1 failed, 2 usage.
+ * What a user reads when a command fails: one line that names the fix, without a stack.
  */
 import { ConfigError } from '#config';
-
-export const EXIT_DONE = 0;
-export const EXIT_FAILED = 1;
-export const EXIT_USAGE = 2;
+import { EXIT_FAILED, EXIT_USAGE } from './exit.ts';
 
 /** The command line itself is wrong. */
 export class UsageError extends Error {

@@ -7,7 +7,7 @@ import type { OptionTable } from '#config';
 import { formatHostPort, type HostPort } from '#http';
 import { createLogger, createMetrics, type Logger, type LogOptions, type Metrics } from '#telemetry';
 import type { Invocation } from './command.ts';
-import { EXIT_DONE, EXIT_FAILED } from './errors.ts';
+import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
 import { createNotifier } from './systemd.ts';
 
 /** What a program's door answers with. */
@@ -106,6 +106,7 @@ function reloader<T extends ProgramTable>(invocation: Invocation<T>, log: Logger
         ...Object.fromEntries(current),
         ...Object.fromEntries(next.settings),
       }).filter((key) => current.get(key)?.texts.join() !== next.settings.get(key)?.texts.join());
+      changed.sort();
       current = next.settings;
       log.level = levelOf(next);
       const needRestart = changed.filter((key) => key !== 'log.level');

@@ -1,7 +1,8 @@
 import { optional, path, string, url, withDefault } from '#config';
 import { formatImageReference, type ImageReference, OciError, parseImageReference } from '#oci';
 import { defineCommand } from './command.ts';
-import { EXIT_DONE, UsageError } from './errors.ts';
+import { UsageError } from './errors.ts';
+import { EXIT_DONE } from './exit.ts';
 import { pullImage } from './image.ts';
 import { openLayout } from './layout.ts';
 import { createProgress } from './progress.ts';

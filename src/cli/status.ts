@@ -1,7 +1,8 @@
 import { optional, path, repeated, url } from '#config';
 import { createHttpClient, type HttpClient } from '#http';
 import { defineCommand } from './command.ts';
-import { EXIT_DONE, EXIT_FAILED, explain } from './errors.ts';
+import { explain } from './errors.ts';
+import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
 import { formatTable } from './text.ts';
 
 const DEFAULT_URLS = ['http://127.0.0.1:5000', 'http://127.0.0.1:5001'];
