@@ -50,5 +50,6 @@ export function trackerConfig(values: Values<typeof trackerOptions>): TrackerCon
     ...(tls && { tls }),
     ...(udpListen !== 'off' && { udpListen }),
     ...(caFile !== undefined && { caFile }),
+    ...(values.admission === 'open' && { admission: 'open' as const }),
   };
 }
