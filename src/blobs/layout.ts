@@ -30,6 +30,8 @@ export async function openLayout(root: string): Promise<Layout> {
   for (const folder of ['sha256', 'partial', 'uploads', 'quarantine']) {
     await mkdir(path.join(root, folder), { recursive: true, mode: 0o750 });
   }
+  // A shard that an earlier run made may not have been synced before it was killed.
+  for (const folder of [path.join(root, 'sha256'), root]) await syncFolder(folder);
   await removeStaleUploads(path.join(root, 'uploads'));
   const shards = new Set(await readdir(path.join(root, 'sha256')));
   const blob = (digest: Digest): string => {

@@ -30,17 +30,23 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
   const statePath = layout.partialState(digest);
   const count = pieceCount(metainfo);
 
-  const { data, stateFile, state } = await openFiles();
+  const { data, stateFile, state, follower } = await openFiles();
   let verifiedBytes = 0;
   let front = 0;
   for (let piece = 0; piece < count; piece += 1)
     if (state[piece] !== 0) verifiedBytes += pieceSize(metainfo, piece);
-  const follower: DigestFollower = hashing.followDigest(dataPath);
   let life: 'open' | 'committed' | 'closed' = 'open';
+  let committing: Promise<BlobInfo> | undefined;
+  let ending: Promise<void> | undefined;
   const writing = new Map<number, Promise<void>>();
   advanceFront();
 
-  async function openFiles(): Promise<{ data: FileHandle; stateFile: FileHandle; state: Uint8Array }> {
+  async function openFiles(): Promise<{
+    data: FileHandle;
+    stateFile: FileHandle;
+    state: Uint8Array;
+    follower: DigestFollower;
+  }> {
     const opened: FileHandle[] = [];
     try {
       for (const file of [dataPath, statePath]) opened.push(await openOrCreate(file));
@@ -56,7 +62,7 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
       await data.truncate(length);
       await stateFile.truncate(count);
       await writeFully(stateFile, 0, state);
-      return { data, stateFile, state };
+      return { data, stateFile, state, follower: hashing.followDigest(dataPath) };
     } catch (error) {
       await Promise.all(opened.map((handle) => handle.close()));
       throw asStoreError(error);
@@ -114,18 +120,40 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
     }
   }
 
-  async function letGo(): Promise<void> {
-    if (life === 'closed') return;
+  /** Ends it once. The next partial of this digest may open only when the files are at rest, or gone. */
+  async function letGo(remove: boolean): Promise<void> {
     if (life === 'open') follower.abort();
     life = 'closed';
-    await Promise.allSettled(writing.values());
-    await Promise.all([data.close(), stateFile.close()]);
-    owner.ended(digest);
+    try {
+      await Promise.allSettled(writing.values());
+      await Promise.all([data.close(), stateFile.close()]);
+      if (remove) await Promise.all([rm(dataPath, { force: true }), rm(statePath, { force: true })]);
+    } finally {
+      owner.ended(digest);
+    }
   }
 
-  async function discard(): Promise<void> {
-    await letGo();
-    await Promise.all([rm(dataPath, { force: true }), rm(statePath, { force: true })]);
+  function end(remove: boolean): Promise<void> {
+    ending ??= letGo(remove);
+    return ending;
+  }
+
+  async function endAfterCommit(remove: boolean): Promise<void> {
+    await committing?.catch(() => undefined);
+    await end(remove);
+  }
+
+  async function becomeBlob(): Promise<BlobInfo> {
+    // The follower is lost with its thread; the bytes are not.
+    const actual = await follower.finish(length).catch(() => hashing.sha256File(dataPath));
+    if (actual !== digestHex(digest)) {
+      await end(true);
+      throw new BlobStoreError('digest-mismatch', `expected ${digest}, got sha256:${actual}`);
+    }
+    const info = await owner.adopt(dataPath, data, digest, length);
+    life = 'committed';
+    await rm(statePath, { force: true });
+    return info;
   }
 
   return {
@@ -153,19 +181,15 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
     },
     async commit() {
       if (life !== 'open') throw new BlobStoreError('closed');
+      if (committing !== undefined) throw new BlobStoreError('busy');
       if (verifiedBytes !== length) throw new BlobStoreError('invalid', 'pieces are missing');
-      const actual = await follower.finish(length);
-      if (actual !== digestHex(digest)) {
-        await discard();
-        throw new BlobStoreError('digest-mismatch', `expected ${digest}, got sha256:${actual}`);
-      }
-      const info = await owner.adopt(dataPath, data, digest, length);
-      life = 'committed';
-      await rm(statePath, { force: true });
-      return info;
+      committing = becomeBlob().finally(() => {
+        committing = undefined;
+      });
+      return committing;
     },
-    close: letGo,
-    discard,
+    close: () => endAfterCommit(false),
+    discard: () => endAfterCommit(true),
   };
 }
 

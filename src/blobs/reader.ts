@@ -26,6 +26,8 @@ export function createReader(digest: Digest, size: number, handle: FileHandle): 
     async write() {},
     stream({ start, end } = { start: 0, end: size - 1 }) {
       if (closed) throw new BlobStoreError('closed');
+      if (start < 0 || end >= size)
+        throw new BlobStoreError('invalid', `bytes ${start} to ${end} of ${size}`);
       if (end < start) return Readable.from([]);
       users += 1;
       return streamRange(handle, start, end, release);

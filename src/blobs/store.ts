@@ -2,7 +2,7 @@
  * The store itself: complete blobs, and the way in for uploads and downloads. For one digest at a
  * time only one file is adopted, verified or deleted, so that index and files agree.
  */
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import type { Level } from 'level';
 import type { Hashing } from '#hashing';
 import { type Digest, digestHex } from '#oci';
@@ -118,10 +118,22 @@ export async function openBlobStore(options: {
     count(-1, record.size);
   }
 
+  /** Only a hint for eviction: a full disk must not keep a good blob from being read. */
   async function noteUse(digest: Digest, record: BlobRecord): Promise<void> {
     const now = Date.now();
     if (now - record.lastUsedAt < USE_RESOLUTION_MS) return;
-    await records.put(digest, { ...record, lastUsedAt: now }, { sync: false });
+    try {
+      await records.put(digest, { ...record, lastUsedAt: now }, { sync: false });
+    } catch (error) {
+      log.warn({ digest, err: error }, 'the use of a blob was not recorded');
+    }
+  }
+
+  /** The record of a blob whose file is as it was recorded; no word on any other. */
+  async function asRecorded(digest: Digest): Promise<BlobRecord | undefined> {
+    const record = await records.get(digest);
+    const stats = record && (await stat(layout.blob(digest), { bigint: true }).catch(() => undefined));
+    return stats && unchanged(record, stats) ? record : undefined;
   }
 
   const writerOwner = {
@@ -147,7 +159,7 @@ export async function openBlobStore(options: {
         return createReader(digest, found.record.size, found.handle);
       }),
     async stat(digest) {
-      const known = await records.get(digest);
+      const known = await asRecorded(digest);
       if (known) return { digest, size: known.size, lastUsedAt: known.lastUsedAt };
       return inTurn(digest, async () => {
         const found = await trusted(digest);
@@ -164,6 +176,7 @@ export async function openBlobStore(options: {
         if (record) await forget(digest, record);
       }),
     async createWriter() {
+      if (closed) throw new BlobStoreError('closed');
       const id = layout.newUploadId();
       try {
         return await openWriter(id, layout.upload(id) ?? '', 'wx+');
@@ -172,6 +185,7 @@ export async function openBlobStore(options: {
       }
     },
     async resumeWriter(id) {
+      if (closed) throw new BlobStoreError('closed');
       const running = writers.get(id) ?? resuming.get(id);
       if (running !== undefined) return running;
       const file = layout.upload(id);

@@ -28,6 +28,9 @@ export function createWriter(
   let size = given;
   const hash: Hash | undefined = given === 0 ? createHash('sha256') : undefined;
   let state: 'idle' | 'busy' | 'ended' = 'idle';
+  let finishing: Promise<unknown> | undefined;
+  let ending: Promise<void> | undefined;
+  const isEnded = (): boolean => state === 'ended';
 
   const exclusively = async <T>(work: () => Promise<T>): Promise<T> => {
     if (state === 'ended') throw new BlobStoreError('closed');
@@ -36,15 +39,34 @@ export function createWriter(
     try {
       return await work();
     } catch (error) {
-      throw asStoreError(error);
+      // The handle was closed under the work: the cause is that, not EBADF.
+      throw isEnded() && !(error instanceof BlobStoreError)
+        ? new BlobStoreError('closed', undefined, { cause: error })
+        : asStoreError(error);
     } finally {
       if (state === 'busy') state = 'idle';
     }
   };
-  const end = async (): Promise<void> => {
+  /** Closing waits for a running write, so the next writer of this upload finds the file at rest. */
+  const end = (): Promise<void> => {
     state = 'ended';
-    owner.ended(id);
-    await handle.close();
+    ending ??= handle.close().finally(() => owner.ended(id));
+    return ending;
+  };
+  const finish = <T>(work: () => Promise<T>): Promise<T> => {
+    if (state !== 'idle') return exclusively(work);
+    const running = exclusively(work);
+    finishing = running;
+    return running;
+  };
+  const write = async (chunk: Uint8Array): Promise<void> => {
+    try {
+      await writeFully(handle, size, chunk);
+    } catch (error) {
+      // What a failed write left behind `size` must not count after a restart.
+      await handle.truncate(size).catch(() => undefined);
+      throw error;
+    }
   };
 
   return {
@@ -59,14 +81,15 @@ export function createWriter(
         for await (const chunk of source) {
           if (size - start + chunk.length > most)
             throw new BlobStoreError('too-large', `more than ${most} bytes`);
+          if (isEnded()) throw new BlobStoreError('closed');
           // First the file, then the hash: after a failed write both still agree on `size`.
-          await writeFully(handle, size, chunk);
+          await write(chunk);
           hash?.update(chunk);
           size += chunk.length;
         }
       }),
     commit: (expected) =>
-      exclusively(async () => {
+      finish(async () => {
         await handle.truncate(size);
         const actual = hash ? hash.copy().digest('hex') : await owner.sha256File(path);
         if (actual !== digestHex(expected)) {
@@ -77,12 +100,13 @@ export function createWriter(
         return info;
       }),
     cancel: () =>
-      exclusively(async () => {
+      finish(async () => {
         await rm(path, { force: true });
         await end();
       }),
     async close() {
-      if (state !== 'ended') await end();
+      await finishing?.catch(() => undefined);
+      await end();
     },
   };
 }

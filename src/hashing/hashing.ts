@@ -52,7 +52,8 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
     worker.on('message', (answer: JobAnswer) => {
       const waiter = thread.waiting.get(answer.id);
       thread.waiting.delete(answer.id);
-      if (thread.waiting.size === 0) worker.unref();
+      // A late answer must not let the process exit while `close` waits for the thread.
+      if (thread.waiting.size === 0 && !closed) worker.unref();
       if ('error' in answer) {
         waiter?.reject(
           Object.assign(new Error(answer.error.message), answer.error.code && { code: answer.error.code }),

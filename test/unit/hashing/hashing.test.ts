@@ -1,10 +1,16 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { appendFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { createHashing } from '#hashing';
 import { content } from '../../support/content.ts';
 
+const closingChild = fileURLToPath(new URL('../../support/closing-child.ts', import.meta.url));
 const PIECE = 256 * 1024;
 const bytes = Buffer.concat([...content(3, 5 * PIECE + 77)]);
 const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -66,4 +72,27 @@ t.test('what is asked of a closed pool rejects', async (t) => {
   await hashing.close();
   await asked;
   await t.rejects(hashing.sha256File(file));
+});
+
+t.test('a thread that dies rejects its jobs and is replaced', async (t) => {
+  const hashing = createHashing({ threads: 1 });
+  t.teardown(() => hashing.close());
+  const file = path.join(t.testdir(), 'blob');
+  await writeFile(file, bytes);
+  const [follower, [worker]] = [hashing.followDigest(file), (await once(process, 'worker')) as [Worker]];
+  const asked = t.rejects(hashing.sha256File(file), { message: /thread ended/ });
+  const ended = once(worker, 'exit');
+  await worker.terminate();
+  await Promise.all([asked, ended]);
+  await t.rejects(follower.finish(bytes.length), { message: /thread ended/ });
+  const replaced = once(process, 'worker');
+  t.equal(await hashing.sha256File(file), sha256);
+  t.not((await replaced)[0], worker);
+});
+
+t.test('a process does not exit before close resolves', async (t) => {
+  const file = path.join(t.testdir(), 'blob');
+  await writeFile(file, Buffer.alloc(3_000_000));
+  const ran = await promisify(execFile)(process.execPath, [closingChild, file]).catch((error) => error);
+  t.equal(ran.stdout, 'closed');
 });
