@@ -23,12 +23,19 @@ export function withTables(text: string): string {
 
 function tableOf(table: OptionTable): string {
   const cell = (text: string): string => text.replaceAll('|', '\\|');
-  const rows = Object.entries(table).map(([key, option]) => {
-    const value = `\`--${flagName(key)} ${cell(option.kind.placeholder)}\``;
-    const fallback = fallbackText(option);
-    return `| \`${key}\` | ${value} | ${cell(option.help)}${option.list ? '; repeatable' : ''} | ${cell(fallback ?? '')} |`;
-  });
-  return ['| key | flag | meaning | default |', '|---|---|---|---|', ...rows, ''].join('\n');
+  const rows = Object.entries(table).map(([key, option]) => [
+    `\`${key}\``,
+    `\`--${flagName(key)} ${cell(option.kind.placeholder)}\``,
+    `${cell(option.help)}${option.list ? '; repeatable' : ''}`,
+    cell(fallbackText(option) ?? ''),
+  ]);
+  const heading = ['key', 'flag', 'meaning', 'default'];
+  const widths = heading.map((name, column) =>
+    Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (row: readonly string[]): string =>
+    `| ${widths.map((width, column) => (row[column] ?? '').padEnd(width)).join(' | ')} |\n`;
+  return [heading, widths.map((width) => '-'.repeat(width)), ...rows].map(line).join('');
 }
 
 if (import.meta.main) writeFileSync(readme, withTables(readFileSync(readme, 'utf8')));
