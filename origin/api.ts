@@ -4,6 +4,7 @@ import type { BlobStore } from '#blobs';
 import { formatHostPort, type HostPort, ProblemError } from '#http';
 import type { Swarm } from '#swarm';
 import { parseInfoHash } from '#torrent';
+import type { Tracker } from '#tracker';
 import { openApiDocument } from './openapi.ts';
 import type { Torrents } from './torrents.ts';
 
@@ -11,6 +12,7 @@ export interface ApiParts {
   readonly blobs: BlobStore;
   readonly torrents: Torrents;
   readonly swarm: Swarm | undefined;
+  readonly tracker: Tracker;
   readonly startedAt: number;
   readonly publicUrl: string | undefined;
   /** BitTorrent listeners as members dial them. */
@@ -42,6 +44,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
       blobs: { count: blobs.totals().blobs, bytes: blobs.totals().bytes },
       torrents: { hashing: torrents.pending() },
       blobBytes: parts.payload(),
+      tracker: parts.tracker.stats(),
       swarm: { openBlobs: swarm?.openBlobs() ?? 0, peers: swarm?.peers() ?? [] },
     };
   });

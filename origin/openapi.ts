@@ -121,6 +121,7 @@ export const openApiDocument = {
           blobs: { type: 'object', properties: { count, bytes: count } },
           torrents: { type: 'object', properties: { hashing: count } },
           blobBytes: { type: 'object', properties: { in: count, out: count } },
+          tracker: { type: 'object', properties: { agents: count, members: count } },
           swarm: {
             type: 'object',
             properties: { openBlobs: count, peers: { type: 'array', items: { type: 'object' } } },

@@ -19,6 +19,7 @@ import { createPayload } from './payload.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { startSeeding } from './seeding.ts';
+import { createSpaceGuard } from './space.ts';
 import { createTorrents, type Torrents } from './torrents.ts';
 
 export interface OriginConfig {
@@ -79,6 +80,7 @@ export async function startOrigin(
       hashing,
       pathOf: (digest) => blobPath(root, digest),
       perDigest,
+      onChange: (infoHash) => tracker.forget(infoHash),
       log,
     }),
     (it) => it.close(),
@@ -133,6 +135,7 @@ export async function startOrigin(
     blobs,
     torrents,
     swarm,
+    tracker,
     startedAt,
     publicUrl: config.publicUrl,
     peers: addresses.peers,
@@ -145,6 +148,7 @@ export async function startOrigin(
     uploads,
     torrents,
     perDigest,
+    space: createSpaceGuard(config.data),
     log,
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,

@@ -44,6 +44,8 @@ export function createTorrents(options: {
   /** The file of a stored blob, which the workers read. */
   readonly pathOf: (digest: Digest) => string;
   readonly perDigest: Exclusive;
+  /** A blob can be found by its infohash from now on, or no longer. */
+  readonly onChange: (infoHash: InfoHash) => void;
   readonly log: Logger;
 }): Torrents {
   const { catalog, blobs, hashing, perDigest, log } = options;
@@ -64,6 +66,7 @@ export function createTorrents(options: {
     return perDigest.run(digest, async () => {
       if ((await blobs.stat(digest)) === undefined) return undefined;
       await catalog.put(metainfo);
+      options.onChange(metainfo.infoHash);
       return metainfo;
     });
   };
@@ -103,9 +106,11 @@ export function createTorrents(options: {
     prepare: (digest) => void inBackground(digest),
     prepareAll() {
       backfill ??= (async () => {
+        const made = new Set<Digest>();
+        for await (const { digest } of catalog.entries()) made.add(digest);
         for await (const { digest } of blobs.list()) {
           if (closed) return;
-          await inBackground(digest);
+          if (!made.has(digest)) await inBackground(digest);
         }
       })().catch((error: unknown) => log.warn({ err: error }, 'the blobs could not be listed'));
     },
@@ -114,6 +119,7 @@ export function createTorrents(options: {
       if (metainfo) {
         await catalog.delete(digest);
         identities.delete(metainfo.infoHash);
+        options.onChange(metainfo.infoHash);
       }
       return metainfo?.infoHash;
     },

@@ -77,5 +77,6 @@ async function answerWith(
     reply.send();
     return;
   }
-  await sendBody(reply, reader.stream(range), (bytes) => registry.countPayload('out', bytes));
+  const span = range ? { start: range.start, end: range.end + 1 } : { start: 0, end: size };
+  await sendBody(reply, reader, span, (bytes) => registry.countPayload('out', bytes));
 }

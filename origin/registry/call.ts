@@ -6,6 +6,7 @@ import type { Logger } from '#telemetry';
 import type { MetainfoSources } from '#torrent';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
+import type { SpaceGuard } from '../space.ts';
 import type { Torrents } from '../torrents.ts';
 import type { UploadSessions } from './upload-sessions.ts';
 
@@ -16,6 +17,7 @@ export interface Registry {
   readonly torrents: Torrents;
   /** Orders, for each digest, what joins a blob's bytes and its links: push, mount and deletion. */
   readonly perDigest: Exclusive;
+  readonly space: SpaceGuard;
   readonly log: Logger;
   /** Counts blob payload that passed over HTTP. */
   countPayload(direction: 'in' | 'out', bytes: number): void;

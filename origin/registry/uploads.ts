@@ -43,7 +43,7 @@ export const uploadStatus: Verb<'upload'> = async (registry, { reply, path }) =>
 export const appendChunk: Verb<'upload'> = async (registry, { request, reply, path }) => {
   const { name, session } = path;
   const size = await registry.uploads.use(name, session, request.raw, async (writer) => {
-    await receive(registry, request.raw, name, writer);
+    await receiveChunk(registry, request.raw, name, writer);
     return writer.size;
   });
   return reply
@@ -57,7 +57,7 @@ export const finishUpload: Verb<'upload'> = async (registry, call) => {
   const { name, session } = call.path;
   const digest = digestOf(call.query);
   await registry.uploads.use(name, session, call.request.raw, async (writer) => {
-    await receive(registry, call.request.raw, name, writer);
+    await receiveChunk(registry, call.request.raw, name, writer);
     await commit(registry, name, writer, digest);
     await registry.uploads.end(session);
   });
@@ -81,11 +81,10 @@ async function pushWhole(registry: Registry, call: Call<'uploads'>, digest: Dige
     try {
       await receive(registry, call.request.raw, name, writer);
       await commit(registry, name, writer, digest);
-    } catch (error) {
-      await writer.cancel();
-      throw error;
-    } finally {
       await registry.uploads.end(id);
+    } catch (error) {
+      await giveUp(registry, writer);
+      throw error;
     }
   });
   return created(call, name, digest);
@@ -153,12 +152,13 @@ async function receive(
         const part = expected === undefined ? chunk : chunk.subarray(0, expected - received);
         received += part.length;
         registry.countPayload('in', part.length);
+        await registry.space.check(part.length);
         if (part.length > 0) yield part;
         excess = part.length < chunk.length;
         if (excess) return;
       }
     } catch (error) {
-      cut = true;
+      cut = !(error instanceof OciError);
       throw error;
     }
   }
@@ -168,6 +168,22 @@ async function receive(
   if (expected !== undefined && (excess || received !== expected)) {
     throw new OciError('SIZE_INVALID', 'the chunk is not as long as its Content-Range says');
   }
+}
+
+/** As `receive`; on a full disk half a blob would keep everybody else from pushing, so it goes. */
+async function receiveChunk(...given: Parameters<typeof receive>): Promise<void> {
+  const [registry, , , writer] = given;
+  try {
+    await receive(...given);
+  } catch (error) {
+    if (error instanceof OciError && error.code === 'NO_SPACE') await giveUp(registry, writer);
+    throw error;
+  }
+}
+
+async function giveUp(registry: Registry, writer: BlobWriter): Promise<void> {
+  await writer.cancel();
+  await registry.uploads.end(writer.id);
 }
 
 /** `<start>-<end>` as the specification has it; `bytes` before and `/size` after are let pass. */

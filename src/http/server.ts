@@ -49,6 +49,7 @@ const LINGER_MS = 10_000;
 /** A connection without a byte in either direction for this long is closed. */
 const IDLE_SOCKET_MS = 60_000;
 const DRAIN_MS = 30_000;
+const DRAIN_STEP_MS = 100;
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { log, metrics } = options;
@@ -120,14 +121,20 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     },
     async close(deadlineMs = DRAIN_MS) {
       const cut = setTimeout(() => app.server.closeAllConnections(), deadlineMs);
-      await app.close().finally(() => clearTimeout(cut));
+      // A connection whose answer ends while we drain would be kept alive for the next request.
+      const idle = setInterval(() => app.server.closeIdleConnections(), DRAIN_STEP_MS);
+      await app.close().finally(() => {
+        clearTimeout(cut);
+        clearInterval(idle);
+      });
     },
   };
 }
 
-/** Node reads and drops what is left of a body after the answer; a client that never ends it is cut. */
+/** What is left of a body after the answer is dropped as it comes; a client that never ends it is cut. */
 function boundUnreadBody(request: http.IncomingMessage): void {
   if (request.complete || request.destroyed) return;
+  request.resume();
   const cut = setTimeout(() => request.socket.destroy(), LINGER_MS).unref();
   request.once('close', () => clearTimeout(cut));
 }
@@ -145,7 +152,10 @@ function answerError(
   reply: FastifyReply,
 ): FastifyReply {
   const known = recognise(error);
-  if (!known) log.error({ err: error, reqId: request.id }, 'request failed');
+  if (!known) {
+    const clientGone = request.raw.destroyed && !request.raw.complete;
+    log[clientGone ? 'debug' : 'error']({ err: error, reqId: request.id }, 'request failed');
+  }
   const registry = request.url === '/v2' || request.url.startsWith('/v2/');
   if (registry) {
     const oci =
