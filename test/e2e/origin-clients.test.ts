@@ -104,7 +104,7 @@ t.test('skopeo', async (t) => {
   );
   t.same(await tags(origin, 'other/app'), ['copy']);
   const pushedAgain = (await origin.metric('shoal_origin_blob_bytes_total', { direction: 'in' })) - before;
-  t.ok(pushedAgain >= 0, `the second push sent ${pushedAgain} bytes`);
+  t.ok(pushedAgain < 5000, `layers are mounted: the second push sent ${pushedAgain} bytes`);
 
   const docker = ['--format', 'v2s2'];
   await run('skopeo', 'copy', ...docker, '--dest-tls-verify=false', image.reference, `${target}:docker`);

@@ -104,7 +104,7 @@ export async function pushBlob(origin: TestOrigin, name: string, bytes: Uint8Arr
 
 export const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 export const INDEX = 'application/vnd.oci.image.index.v1+json';
-export const CONFIG = 'application/vnd.oci.image.config.v1+json';
+const CONFIG = 'application/vnd.oci.image.config.v1+json';
 export const LAYER = 'application/vnd.oci.image.layer.v1.tar+gzip';
 
 /** Pushes config and layers of an image; answers with its manifest, which is not pushed yet. */
