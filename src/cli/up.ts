@@ -106,7 +106,7 @@ async function tryOut(
     measurements.push(await measurePull('one by one', agent, reference, stop));
   }
   const together = async (phase: string, image: string): Promise<void> => {
-    say(`Pulling ${image} through all agents at once`);
+    say(`Pulling ${image} through all agents at once${phase === 'again' ? ', from their caches' : ''}`);
     measurements.push(...(await Promise.all(agents.map((agent) => measurePull(phase, agent, image, stop)))));
   };
   await together('at once', second);
