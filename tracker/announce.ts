@@ -80,7 +80,7 @@ export function createAnnouncing(options: {
       members.remove(infoHash, key);
     } else {
       const expiresAt = now() + (agent ? AGENT_SILENT_MS : CLIENT_SILENT_MS);
-      members.set(infoHash, { key, ip, port, peerId, complete, expiresAt });
+      members.set(infoHash, { key, ip, port, peerId, complete, leased: agent !== undefined, expiresAt });
     }
     const memberList = members.of(infoHash);
     const counts = countsOf(infoHash, seeds);

@@ -11,6 +11,8 @@ export interface Member {
   readonly port: number;
   readonly peerId: string;
   readonly complete: boolean;
+  /** It is an agent, and is forgotten with its lease. */
+  readonly leased: boolean;
   readonly expiresAt: number;
 }
 
@@ -47,8 +49,9 @@ export function createMembers(options: {
   readonly limits: MemberLimits;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  readonly hasLease: (peerId: string, ip: string) => boolean;
 }): Members {
-  const { limits, now } = options;
+  const { limits, now, hasLease } = options;
   const swarms = new Map<InfoHash, Swarm>();
   let size = 0;
 
@@ -61,8 +64,10 @@ export function createMembers(options: {
     size -= 1;
     if (swarm.members.size === 0) swarms.delete(infoHash);
   };
-  const removeExpired = (infoHash: InfoHash, swarm: Swarm): void => {
-    for (const member of swarm.members.values()) if (member.expiresAt <= now()) remove(infoHash, member.key);
+  const gone = (member: Member): boolean =>
+    member.expiresAt <= now() || (member.leased && !hasLease(member.peerId, member.ip));
+  const removeGone = (infoHash: InfoHash, swarm: Swarm): void => {
+    for (const member of swarm.members.values()) if (gone(member)) remove(infoHash, member.key);
   };
 
   return {
@@ -84,7 +89,7 @@ export function createMembers(options: {
     of(infoHash) {
       const swarm = swarms.get(infoHash);
       if (swarm === undefined) return [];
-      removeExpired(infoHash, swarm);
+      removeGone(infoHash, swarm);
       return swarm.members.values();
     },
     count(infoHash) {
@@ -98,7 +103,7 @@ export function createMembers(options: {
       return size;
     },
     sweep() {
-      for (const [infoHash, swarm] of swarms) removeExpired(infoHash, swarm);
+      for (const [infoHash, swarm] of swarms) removeGone(infoHash, swarm);
     },
   };
 }

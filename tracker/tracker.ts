@@ -5,7 +5,7 @@ import type { Logger, Metrics } from '#telemetry';
 import type { InfoHash } from '#torrent';
 import { type Admit, createAdmission } from './admission.ts';
 import { registerAgents } from './agent-routes.ts';
-import { type AgentLimits, createAgents } from './agents.ts';
+import { type AgentLimits, type Agents, createAgents } from './agents.ts';
 import { createAnnouncing } from './announce.ts';
 import { registerAnnounce } from './announce-http.ts';
 import { listenUdp, type UdpListener } from './announce-udp.ts';
@@ -55,8 +55,12 @@ export function createTracker(options: TrackerOptions): Tracker {
   const now = options.now ?? (() => performance.timeOrigin + performance.now());
   const leaseMs = options.leaseMs ?? LEASE_MS;
   const limits = { ...LIMITS, ...options.limits };
-  const members = createMembers({ limits, now });
-  const agents = createAgents({
+  const members = createMembers({
+    limits,
+    now,
+    hasLease: (peerId, ip) => agents.find(peerId, ip) !== undefined,
+  });
+  const agents: Agents = createAgents({
     leaseMs,
     limits,
     now,
