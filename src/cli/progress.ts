@@ -59,7 +59,7 @@ function bars(out: Output): Progress {
       const bar = '='.repeat(filled).padEnd(BAR_WIDTH, '.');
       const rate = formatRate(have, (performance.now() - since) / 1000);
       const row = `${digest}  [${bar}]  ${formatBytes(have)} of ${formatBytes(size)}  ${rate}`;
-      return row.slice(0, Math.max(20, (out.columns ?? 80) - 1));
+      return row.slice(0, Math.max(20, (out.columns || 80) - 1));
     });
     out.write(clear() + rows.map((row) => `${row}\n`).join(''));
     drawn = rows.length;
