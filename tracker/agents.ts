@@ -52,7 +52,7 @@ export interface Agents {
   delete(peerId: string, ip: string): Exclude<AgentRefusal, 'full'> | 'done';
   /** The agent that announces from this address, when it has a lease. */
   find(peerId: string, ip: string): AgentRecord | undefined;
-  /** Agents with a lease that can seed this blob. */
+  /** Agents that can seed this blob; a lease that has ended counts until the next sweep. */
   holders(infoHash: InfoHash): ReadonlySet<AgentRecord>;
   list(): Iterable<AgentRecord>;
   readonly size: number;
@@ -119,10 +119,19 @@ export function createAgents(options: {
     return undefined;
   };
 
+  /** An agent that was killed and started again has another peer id at the same address. */
+  const supersede = (ip: string, self: AgentSelf): void => {
+    if (self.port === undefined) return;
+    for (const other of agents.values()) {
+      if (other.ip === ip && other.port === self.port && other.host === self.host) forget(other);
+    }
+  };
+
   return {
     put(peerId, ip, self, blobs) {
       const before = current(peerId);
       if (before !== undefined && before.ip !== ip) return 'foreign';
+      if (before === undefined) supersede(ip, self);
       const others = held - (before?.holdings.size ?? 0);
       if (before === undefined && agents.size >= limits.agents) return 'full';
       if (blobs.length > limits.blobsPerAgent || others + blobs.length > limits.held) return 'full';
@@ -141,16 +150,17 @@ export function createAgents(options: {
       const agent = current(peerId);
       if (agent === undefined) return 'unknown';
       if (agent.ip !== ip) return 'foreign';
-      if (agent.holdings.size + change.add.length - change.remove.length > limits.blobsPerAgent)
-        return 'full';
-      if (held + change.add.length - change.remove.length > limits.held) return 'full';
+      const removed = new Set<Holding>();
+      for (const infoHash of change.remove) {
+        const holding = holdings.get(infoHash);
+        if (holding?.agents.has(agent)) removed.add(holding);
+      }
+      const more = change.add.length - removed.size;
+      if (agent.holdings.size + more > limits.blobsPerAgent || held + more > limits.held) return 'full';
       agent.lastSeenAt = now();
       agents.delete(peerId);
       agents.set(peerId, agent);
-      for (const infoHash of change.remove) {
-        const holding = holdings.get(infoHash);
-        if (holding !== undefined) release(agent, holding);
-      }
+      for (const holding of removed) release(agent, holding);
       for (const infoHash of change.add) hold(agent, infoHash);
       return 'done';
     },
@@ -165,12 +175,7 @@ export function createAgents(options: {
       const agent = current(peerId);
       return agent?.ip === ip ? agent : undefined;
     },
-    holders(infoHash) {
-      const found = holdings.get(infoHash);
-      if (found === undefined) return NOBODY;
-      for (const agent of found.agents) if (!leased(agent)) forget(agent);
-      return found.agents;
-    },
+    holders: (infoHash) => holdings.get(infoHash)?.agents ?? NOBODY,
     *list() {
       for (const agent of agents.values()) if (leased(agent)) yield agent;
     },

@@ -82,13 +82,13 @@ export function createAnnouncing(options: {
       const expiresAt = now() + (agent ? AGENT_SILENT_MS : CLIENT_SILENT_MS);
       members.set(infoHash, { key, ip, port, peerId, complete, leased: agent !== undefined, expiresAt });
     }
-    const memberList = members.of(infoHash);
+    const known = members.count(infoHash);
     const counts = countsOf(infoHash, seeds);
     const peers = choosePeers(
       { peerId, ip, port, complete, numwant: event === 'stopped' ? 0 : numwant },
       {
-        members: memberList,
-        memberCount: members.count(infoHash).complete + members.count(infoHash).incomplete,
+        members: members.of(infoHash),
+        memberCount: known.complete + known.incomplete,
         holders,
         seeds,
         agentOf: agents.find,

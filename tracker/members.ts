@@ -25,6 +25,7 @@ export interface Members {
   /** Records an announce. At the limit of a blob the member that was silent longest makes room. */
   set(infoHash: InfoHash, member: Member): void;
   remove(infoHash: InfoHash, key: string): void;
+  /** Who has expired is among them until the next sweep. */
   of(infoHash: InfoHash): Iterable<Member>;
   count(infoHash: InfoHash): { readonly complete: number; readonly incomplete: number };
   /** Members in all. */
@@ -66,10 +67,6 @@ export function createMembers(options: {
   };
   const gone = (member: Member): boolean =>
     member.expiresAt <= now() || (member.leased && !hasLease(member.peerId, member.ip));
-  const removeGone = (infoHash: InfoHash, swarm: Swarm): void => {
-    for (const member of swarm.members.values()) if (gone(member)) remove(infoHash, member.key);
-  };
-
   return {
     set(infoHash, member) {
       remove(infoHash, member.key);
@@ -86,12 +83,7 @@ export function createMembers(options: {
       size += 1;
     },
     remove,
-    of(infoHash) {
-      const swarm = swarms.get(infoHash);
-      if (swarm === undefined) return [];
-      removeGone(infoHash, swarm);
-      return swarm.members.values();
-    },
+    of: (infoHash) => swarms.get(infoHash)?.members.values() ?? [],
     count(infoHash) {
       const swarm = swarms.get(infoHash);
       return {
@@ -103,7 +95,9 @@ export function createMembers(options: {
       return size;
     },
     sweep() {
-      for (const [infoHash, swarm] of swarms) removeGone(infoHash, swarm);
+      for (const [infoHash, swarm] of swarms) {
+        for (const member of swarm.members.values()) if (gone(member)) remove(infoHash, member.key);
+      }
     },
   };
 }

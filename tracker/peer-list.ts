@@ -59,15 +59,19 @@ export function choosePeers(caller: Caller, candidates: Candidates): ListedPeer[
   const holders = caller.complete ? 0 : candidates.holders.size;
   let rest = candidates.memberCount + holders;
   const lucky = (): boolean => {
-    const wanted = numwant - reserved - chosen.length;
-    const picked = wanted > 0 && Math.random() * rest < wanted;
+    const picked = Math.random() * rest < numwant - reserved - chosen.length;
     rest -= 1;
     return picked;
   };
+  const full = (): boolean => chosen.length >= numwant - reserved;
   for (const member of candidates.members) {
+    if (full()) break;
     if (lucky() && !(caller.complete && member.complete)) take(listedMember(member, candidates.agentOf));
   }
-  if (holders > 0) for (const agent of candidates.holders) if (lucky()) take(listedAgent(agent));
+  for (const agent of caller.complete ? [] : candidates.holders) {
+    if (full()) break;
+    if (lucky()) take(listedAgent(agent));
+  }
   for (const { host, ip, port } of seeds) {
     if (chosen.length < numwant) take({ host, ip, port });
   }
@@ -77,6 +81,8 @@ export function choosePeers(caller: Caller, candidates: Candidates): ListedPeer[
 function listedMember(member: Member, agentOf: Candidates['agentOf']): ListedPeer | undefined {
   const agent = agentOf(member.peerId, member.ip);
   if (agent !== undefined) return listedAgent(agent);
+  // An agent that said goodbye.
+  if (member.leased) return undefined;
   const { ip, port, peerId } = member;
   return port === UNREACHABLE_PORT ? undefined : { host: ip, ip, port, peerId };
 }

@@ -40,7 +40,7 @@ export interface Tracker {
 
 const LEASE_MS = 90_000;
 const SWEEP_MS = 5_000;
-/** About 100 bytes a held blob and 300 a member. */
+/** Some 300 bytes for a blob that one agent holds, 50 for each agent more; some 300 for a member. */
 const LIMITS = {
   agents: 20_000,
   blobsPerAgent: 1_000_000,

@@ -70,6 +70,16 @@ t.test('an agent without a port only dials: it is listed, and given to nobody', 
   t.match(await list(tracker.url), [{ address: null, blobs: 1 }]);
 });
 
+t.test('an agent that was killed and started again replaces the one that it was', async (t) => {
+  const blob = randomInfoHash();
+  const tracker = await trackerHere(t, new Map([[blob, []]]));
+  const [before, after] = [peerId(), peerId()];
+  await putInventory(tracker.url, before, { port: 7001, blobs: [blob] });
+  await putInventory(tracker.url, after, { port: 7001, blobs: [] });
+  t.match(await list(tracker.url), [{ peerId: after }]);
+  t.same(await announce(tracker.url, { infoHash: blob, peerId: peerId(), port: 7009 }), []);
+});
+
 t.test('a lease ends unless a heartbeat renews it', async (t) => {
   const blob = randomInfoHash();
   let now = 5_000_000;
@@ -80,8 +90,8 @@ t.test('a lease ends unless a heartbeat renews it', async (t) => {
   now += 60_000;
   t.equal((await patch(tracker.url, alive, {})).status, 200);
   now += 40_000;
-  t.same(await announce(tracker.url, { infoHash: blob, peerId: peerId(), port: 7009 }), ['127.0.0.1:7002']);
   await until(() => tracker.tracker.stats().agents === 1);
+  t.same(await announce(tracker.url, { infoHash: blob, peerId: peerId(), port: 7009 }), ['127.0.0.1:7002']);
   t.equal((await patch(tracker.url, quiet, {})).status, 404, 'it must tell its whole inventory again');
   t.match(await list(tracker.url), [{ peerId: alive }]);
 });
@@ -140,6 +150,11 @@ t.test('bad inventories are refused with the reason, and nothing changes', async
   const many = Array.from({ length: 4 }, randomInfoHash);
   t.match(await put(JSON.stringify({ port: 9, blobs: many })), /^507/);
   t.equal((await patch(tracker.url, agent, { add: many })).status, 507);
+  t.equal(
+    (await patch(tracker.url, agent, { add: many, remove: many })).status,
+    507,
+    'not held, so not freed',
+  );
   t.match(await list(tracker.url), [{ peerId: agent, address: '127.0.0.1:7001', blobs: 1 }]);
 });
 
