@@ -149,7 +149,6 @@ export async function startOrigin(
     torrents,
     perDigest,
     space: createSpaceGuard(config.data),
-    log,
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
     discard: (digest) => discardBlob({ torrents, swarm, blobs }, digest),

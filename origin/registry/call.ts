@@ -2,7 +2,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobStore } from '#blobs';
 import type { Digest, DistributionPath } from '#oci';
-import type { Logger } from '#telemetry';
 import type { MetainfoSources } from '#torrent';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
@@ -18,7 +17,6 @@ export interface Registry {
   /** Orders, for each digest, what joins a blob's bytes and its links: push, mount and deletion. */
   readonly perDigest: Exclusive;
   readonly space: SpaceGuard;
-  readonly log: Logger;
   /** Counts blob payload that passed over HTTP. */
   countPayload(direction: 'in' | 'out', bytes: number): void;
   /** Where the swarm of a blob is found: `path` is the blob's, and the base is as this client sees us. */
