@@ -88,10 +88,11 @@ export function createDownloads(
       });
       if (small) return small;
     }
-    await context.catalog.put(metainfo);
+    // Begun before it is in the catalogue: what is there and not begun is taken for complete.
     const end = await unfinished.begin(digest);
     let download: Download;
     try {
+      await context.catalog.put(metainfo);
       download = await startDownload(context, { metainfo, repository, requestId: ask.requestId });
     } catch (error) {
       await end(false);

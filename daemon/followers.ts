@@ -11,6 +11,7 @@ const WINDOW_PIECES = 12;
 export interface Follower {
   /** Resolves when this piece may be sent; rejects when the download fails. */
   wait(piece: number): Promise<void>;
+  /** A wait that is running rejects. */
   close(): void;
 }
 
@@ -79,7 +80,9 @@ export function createFollowers(options: {
           });
         },
         close() {
-          if (readers.delete(reader) && readers.size === 0) options.onEmpty();
+          if (!readers.delete(reader)) return;
+          reader.settle?.reject(new Error('the reader has left'));
+          if (readers.size === 0) options.onEmpty();
         },
       };
     },

@@ -91,7 +91,11 @@ export function watchProgress(options: {
       metainfo,
       run,
       has: (piece) => partial.has(piece),
-      offer: (piece, bytes) => swarmDownload.offer(piece, bytes, 'origin-http'),
+      offer: async (piece, bytes) => {
+        const right = await swarmDownload.offer(piece, bytes, 'origin-http');
+        if (!right) options.metrics.pieceRejected();
+        return right;
+      },
       onBytes: (bytes) => {
         lastByteAt = performance.now();
         options.metrics.fetched('origin', 'http', bytes);

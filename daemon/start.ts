@@ -20,7 +20,7 @@ import { registerMirror } from './mirror/routes.ts';
 import { createOriginClient } from './origin-client.ts';
 import { createResolver } from './resolver.ts';
 import { registerStatus } from './status.ts';
-import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
+import { ABANDONED_AFTER_MS, openUnfinished, type Unfinished } from './unfinished.ts';
 
 export interface AgentConfig {
   /** URLs of the origins, tried in this order. */
@@ -152,7 +152,7 @@ export async function startAgent(
     onImage: downloads.expect,
     log,
   });
-  await holdCached(store, catalog, discovery);
+  await holdCached(catalog, unfinished, discovery);
   await unfinished.dropAbandoned(ABANDONED_AFTER_MS);
   cache.trim();
 
@@ -234,11 +234,17 @@ function joinSwarm(options: {
   });
 }
 
-/** Tells discovery what the cache holds, from the indexes alone: no file is opened. */
-async function holdCached(store: BlobStore, catalog: MetainfoCatalog, discovery: Discovery): Promise<void> {
-  const complete = new Set<string>();
-  for await (const blob of store.list()) complete.add(blob.digest);
+/**
+ * Tells discovery what the cache holds, from small records alone: no file is opened. Of what is in
+ * the catalogue all is complete but the downloads that were begun and did not end.
+ */
+async function holdCached(
+  catalog: MetainfoCatalog,
+  unfinished: Unfinished,
+  discovery: Discovery,
+): Promise<void> {
+  const pending = await unfinished.pending();
   const held: InfoHash[] = [];
-  for await (const { digest, infoHash } of catalog.entries()) if (complete.has(digest)) held.push(infoHash);
+  for await (const { digest, infoHash } of catalog.entries()) if (!pending.has(digest)) held.push(infoHash);
   discovery.hold(held);
 }

@@ -11,6 +11,8 @@ import type { MetainfoCatalog } from '#torrent';
 export interface Unfinished {
   /** A download runs. Call the answer when it has ended; a completed one is not remembered further. */
   begin(digest: Digest): Promise<(completed: boolean) => Promise<void>>;
+  /** Downloads that were begun before and are not complete. */
+  pending(): Promise<ReadonlySet<Digest>>;
   /** Removes the pieces of downloads that do not run and were begun longer ago than this. Answers the bytes freed. */
   dropAbandoned(olderThanMs: number): Promise<number>;
 }
@@ -48,6 +50,16 @@ export function openUnfinished(options: {
         running.delete(digest);
         if (completed) await records.del(digest);
       };
+    },
+    async pending() {
+      const digests = new Set<Digest>();
+      for await (const key of records.keys()) {
+        const digest = parseDigest(key);
+        // Killed after the blob became complete and before this was noted.
+        if (await store.stat(digest)) await records.del(digest);
+        else digests.add(digest);
+      }
+      return digests;
     },
     async dropAbandoned(olderThanMs) {
       let freed = 0;

@@ -5,13 +5,14 @@
  * bytes arrive; the headers go out at once, since the size is known and containerd waits for them
  * 30 s at most. Content is never encoded: its bytes are what the digest names.
  */
-import type { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobReader, BlobStore } from '#blobs';
+import { type ByteSource, sendBody } from '#http';
 import { type ByteRange, type Digest, OciError, parseDigest, parseRange } from '#oci';
-import { streamDownload } from '../blob-stream.ts';
 import type { Cache } from '../cache.ts';
+import type { Download } from '../download.ts';
 import type { Downloads } from '../downloads.ts';
+import { followBlob } from '../followed-blob.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import type { Repository } from '../repository.ts';
 import { matchesEtag } from './etag.ts';
@@ -65,25 +66,17 @@ async function answerGet(context: Context, exchange: Exchange, digest: Digest): 
   const opened = await context.downloads.open(exchange.repository, digest, {
     requestId: exchange.request.id,
   });
-  switch (opened.kind) {
-    case 'cached': {
-      const reader = await openCached(context, digest);
-      if (!reader) throw new OciError('UNAVAILABLE', 'the blob left the cache a moment ago');
-      return answerCached(context, exchange, digest, reader);
-    }
-    case 'small': {
-      const range = chooseRange(exchange, digest, opened.bytes.length);
-      if (!range) return exchange.reply.send();
-      const bytes = opened.bytes.subarray(range.start, range.end + 1);
-      context.metrics.mirrorBytes('origin', bytes.length);
-      return exchange.reply.send(bytes);
-    }
-    default: {
-      const range = chooseRange(exchange, digest, opened.download.metainfo.length);
-      if (!range) return exchange.reply.send();
-      return sendNow(exchange.reply, streamDownload(opened.download, range, context.metrics.mirrorBytes));
-    }
+  if (opened.kind === 'download') return answerRunning(context, exchange, opened.download);
+  if (opened.kind === 'small') {
+    const range = chooseRange(exchange, digest, opened.bytes.length);
+    if (!range) return exchange.reply.send();
+    const bytes = opened.bytes.subarray(range.start, range.end + 1);
+    context.metrics.mirrorBytes('origin', bytes.length);
+    return exchange.reply.send(bytes);
   }
+  const reader = await openCached(context, digest);
+  if (!reader) throw new OciError('UNAVAILABLE', 'the blob left the cache a moment ago');
+  return answerCached(context, exchange, digest, reader);
 }
 
 /** The blob when it is complete and its file unchanged. A changed one is set aside and fetched again. */
@@ -100,20 +93,52 @@ async function answerCached(
   digest: Digest,
   reader: BlobReader,
 ): Promise<FastifyReply> {
+  const unpin = context.cache.pin(digest);
   try {
     const range = chooseRange(exchange, digest, reader.size);
     if (!range) return exchange.reply.send();
-    if (range.end < range.start) return exchange.reply.send('');
-    const stream = reader.stream(range);
-    const unpin = context.cache.pin(digest);
-    stream.once('close', unpin);
-    stream.on('data', (chunk: Buffer) => context.metrics.mirrorBytes('cache', chunk.length));
-    return exchange.reply.send(stream);
+    await sendBody(exchange.reply, reader, spanOf(range), (bytes) =>
+      context.metrics.mirrorBytes('cache', bytes),
+    );
+    return exchange.reply;
   } finally {
-    // A running stream keeps the bytes.
+    unpin();
     await reader.close();
   }
 }
+
+async function answerRunning(
+  context: Context,
+  exchange: Exchange,
+  download: Download,
+): Promise<FastifyReply> {
+  const { reply } = exchange;
+  const range = chooseRange(exchange, download.metainfo.digest, download.metainfo.length);
+  if (!range) return reply.send();
+  const { raw } = reply;
+  const blob = followBlob(download, range.start, context.metrics.mirrorBytes);
+  raw.once('close', blob.close);
+  const source: ByteSource = {
+    read(position, into) {
+      // The headers are set by now; the client gets them before the first piece is here.
+      if (position === range.start) raw.flushHeaders();
+      return blob.read(position, into);
+    },
+  };
+  try {
+    await sendBody(reply, source, spanOf(range), blob.sent);
+  } catch {
+    // The connection was cut; why the download failed was logged by it, once for all its clients.
+  } finally {
+    blob.close();
+  }
+  return reply;
+}
+
+const spanOf = (range: ByteRange): { start: number; end: number } => ({
+  start: range.start,
+  end: range.end + 1,
+});
 
 /**
  * Sets status and length for what is asked of a blob of `size` bytes; undefined for 304. The whole
@@ -149,11 +174,4 @@ function chooseRange(exchange: Exchange, digest: Digest, size: number): ByteRang
     .header('content-length', range.end - range.start + 1)
     .header('content-range', `bytes ${range.start}-${range.end}/${size}`);
   return range;
-}
-
-/** Sends the headers without waiting for the first piece. */
-function sendNow(reply: FastifyReply, stream: Readable): FastifyReply {
-  reply.send(stream);
-  if (!reply.raw.headersSent) reply.raw.flushHeaders();
-  return reply;
 }

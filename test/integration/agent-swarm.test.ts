@@ -88,7 +88,12 @@ t.test(
   async (t) => {
     const origin = await originHere(t, { uploadRateBytesPerSecond: 2 * MIB });
     const agent = await agentHere(t, [origin.url], {
-      fallback: { stallMs: 300, firstPieceMs: 60_000, minRateBytesPerSecond: 0, progressDeadlineMs: 2_000 },
+      fallback: {
+        stallMs: 60_000,
+        firstPieceMs: 60_000,
+        minRateBytesPerSecond: 0,
+        progressDeadlineMs: 4_000,
+      },
     });
     const bytes = someBytes(8 * MIB);
     const digest = await pushBlob(origin.url, 'team/app', bytes);
