@@ -20,8 +20,10 @@ const MAX_EXTENDED_BYTES = 64 * 1024;
  */
 const CONTROL_BURST = 4_096;
 const CONTROL_PER_SECOND = 1_024;
+const BITFIELD_COST = 64;
 
 const BITFIELD = 5;
+const REQUEST = 6;
 const PIECE = 7;
 const EXTENDED = 20;
 const HAVE_ALL = 0x0e;
@@ -62,7 +64,6 @@ export function guardWire(
   const longest = Math.max(9 + BLOCK_BYTES, 1 + bitfieldBytes, 2 + MAX_EXTENDED_BYTES);
   let control = CONTROL_BURST + pieces;
   let controlAt = now();
-  let introduced = false;
   let ended = false;
 
   const end = (reason: string): void => {
@@ -72,13 +73,13 @@ export function guardWire(
     wire._parse(Number.MAX_VALUE, () => {});
   };
 
-  const spendControl = (): boolean => {
-    if (control < 1) {
+  const spendControl = (cost = 1): boolean => {
+    if (control < cost) {
       const at = now();
       control = Math.min(CONTROL_BURST + pieces, control + ((at - controlAt) / 1000) * CONTROL_PER_SECOND);
       controlAt = at;
     }
-    control -= 1;
+    control -= cost;
     return control >= 0;
   };
 
@@ -91,15 +92,18 @@ export function guardWire(
       return `message ${id} names piece ${readUint32(message, 1)} of ${pieces}`;
     }
     if (id === PIECE) return checkPiece(message);
+    // How many of these may wait is bounded where they are served.
+    if (id === REQUEST) return undefined;
     if (id === EXTENDED && (message.length < 2 || message.length > 2 + MAX_EXTENDED_BYTES)) {
       return `extended message of ${message.length} bytes`;
     }
-    if (id === BITFIELD || id === HAVE_ALL || id === HAVE_NONE) {
-      if (introduced) return 'a second bitfield';
-      introduced = true;
-      if (id === BITFIELD) return checkBitfield(message, pieces);
+    if (id === BITFIELD) {
+      const reason = checkBitfield(message, pieces);
+      if (reason !== undefined) return reason;
     }
-    return spendControl() ? undefined : 'message flood';
+    // aria2 sends a bitfield anew in place of many `have`; it costs us a look at every piece.
+    const cost = id === BITFIELD || id === HAVE_ALL || id === HAVE_NONE ? BITFIELD_COST : 1;
+    return spendControl(cost) ? undefined : 'message flood';
   };
 
   const handleLength = wire._onMessageLength;
