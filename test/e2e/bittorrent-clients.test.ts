@@ -120,7 +120,7 @@ const clients: Record<string, (t: Test, torrent: string, folder: string) => Prom
     await stop(child);
   },
   async libtorrent(t, torrent, folder) {
-    const child = spawn('python3', [libtorrentClient, 'download', torrent, folder], {
+    const child = spawn('/usr/bin/python3', [libtorrentClient, 'download', torrent, folder], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     t.teardown(() => stop(child));
@@ -159,7 +159,7 @@ t.test('an agent completes a blob from a libtorrent seed alone', async (t) => {
   const { file, metainfo } = await torrentFile(folder, origin.url, 'team/app', digest);
   await writeFile(path.join(folder, digest.slice('sha256:'.length)), Readable.from(content(22, SIZE)));
 
-  const seed = spawn('python3', [libtorrentClient, 'seed', file, folder], {
+  const seed = spawn('/usr/bin/python3', [libtorrentClient, 'seed', file, folder], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.teardown(() => stop(seed));

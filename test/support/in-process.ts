@@ -11,7 +11,7 @@ import { type Agent, type AgentConfig, startAgent } from '#daemon';
 import { type Digest, sha256DigestOf } from '#oci';
 import { startOrigin } from '#origin';
 import { createLogger, createMetrics } from '#telemetry';
-import { sumMetric } from './shoal.ts';
+import { sumMetric } from './metrics-text.ts';
 
 const loopback = { host: '127.0.0.1', port: 0 };
 const level = process.env['SHOAL_TEST_LOG'] === undefined ? 'silent' : 'debug';

@@ -8,7 +8,7 @@ import { request } from 'undici';
 import { sha256DigestOf } from '#oci';
 import { type Origin, type OriginConfig, startOrigin } from '#origin';
 import { createLogger, createMetrics } from '#telemetry';
-import { sumMetric } from './shoal.ts';
+import { sumMetric } from './metrics-text.ts';
 
 const loopback = { host: '127.0.0.1', port: 0 };
 const level = process.env['SHOAL_TEST_LOG'] === undefined ? 'silent' : 'debug';
