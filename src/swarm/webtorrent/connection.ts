@@ -21,8 +21,8 @@ const UNSENT_MS = 60_000;
 const MAX_REJECTS = 100;
 /** A piece that was rejected so often is not asked of this peer again. */
 const REJECTS_A_PIECE = 3;
-/** Blocks that we did not ask for, or no longer. Late ones are normal. */
-const MAX_UNASKED_BLOCKS = 2_048;
+/** Blocks beyond those that we ever asked for; a block that was cancelled may still be on its way. */
+const MAX_UNASKED_BLOCKS = 64;
 /**
  * The pipeline holds about a second of blocks at the measured speed. The floor lets a new peer show
  * its speed; the ceiling bounds memory (4 MiB outstanding fill 40 MiB/s at 100 ms).
@@ -115,7 +115,8 @@ export function openConnection(options: ConnectionOptions): Connection {
   const rejects = new Map<number, number>();
   let held = 0;
   let rejectsInARow = 0;
-  let unasked = 0;
+  let asked = 0;
+  let received = 0;
   let opened = false;
   let closed = false;
   const openedAt = performance.now();
@@ -140,6 +141,8 @@ export function openConnection(options: ConnectionOptions): Connection {
     },
     unreadable: events.unreadable,
   });
+
+  readMessages(wire);
 
   const measured = wire.downloadSpeed;
   wire.downloadSpeed = (bytes) => Math.min(PIPELINE_CEILING, Math.max(PIPELINE_FLOOR, measured(bytes)));
@@ -250,10 +253,17 @@ export function openConnection(options: ConnectionOptions): Connection {
     uploads.sent(bytes);
   });
 
+  const request = wire.request;
+  wire.request = (...args) => {
+    asked += 1;
+    request.apply(wire, args);
+  };
+
   wire._onPiece = (piece, offset, block) => {
+    received += 1;
     const request = wire._pull(wire.requests, piece, offset, block.length);
     if (!request) {
-      if (++unasked > MAX_UNASKED_BLOCKS) violate('blocks that nobody asked for');
+      if (received > asked + MAX_UNASKED_BLOCKS) violate('blocks that nobody asked for');
       return;
     }
     rejectsInARow = 0;
@@ -282,4 +292,35 @@ export function openConnection(options: ConnectionOptions): Connection {
   };
 
   return connection;
+}
+
+/**
+ * Takes chunks apart into messages. WebTorrent joins what is left of one chunk with the whole next
+ * one, which copies nearly every byte; here only a message that lies across two chunks is copied.
+ */
+function readMessages(wire: Wire): void {
+  let partial: Buffer | undefined;
+  let filled = 0;
+  wire._write = (data, done) => {
+    let at = 0;
+    while (at < data.length && wire._parserSize !== Number.MAX_VALUE) {
+      const wanted = wire._parserSize;
+      if (partial === undefined && data.length - at >= wanted) {
+        at += wanted;
+        wire._parser(data.subarray(at - wanted, at));
+        continue;
+      }
+      partial ??= Buffer.allocUnsafeSlow(wanted);
+      const taken = data.subarray(at, at + wanted - filled);
+      partial.set(taken, filled);
+      filled += taken.length;
+      at += taken.length;
+      if (filled < wanted) break;
+      const whole = partial;
+      partial = undefined;
+      filled = 0;
+      wire._parser(whole);
+    }
+    done(null);
+  };
 }

@@ -243,8 +243,7 @@ export function openBlob(
     sweep: (now, idleMs) => {
       for (const connection of [...connections]) {
         if (connection.dead(now)) connection.close('silent');
-        else if (!blob.complete) continue;
-        else if (connection.complete) connection.close('both complete');
+        else if (blob.complete && connection.complete) connection.close('both complete');
         else if (now - connection.lastBlockAt > idleMs) connection.close('idle');
       }
     },

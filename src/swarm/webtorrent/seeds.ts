@@ -9,6 +9,8 @@ import { type EngineParts, type OpenBlob, openBlob } from './open-blob.ts';
 
 /** Each holds a file; strangers who know many infohashes must not exhaust the descriptors. */
 const MAX_OPEN = 1_000;
+/** A member that takes nothing for this long is cut, so that it does not keep the blob open. */
+const IDLE_MEMBER_MS = 30_000;
 
 export interface Seeds {
   get(infoHash: InfoHash): OpenBlob | undefined;
@@ -153,7 +155,7 @@ export function createSeeds(options: {
     sweep: (now) => {
       for (const [infoHash, seed] of open) {
         if (idle(seed, now)) shut(infoHash, 'idle').catch(() => {});
-        else seed.blob.sweep(now, options.idleMs);
+        else seed.blob.sweep(now, IDLE_MEMBER_MS);
       }
     },
     close: async () => {

@@ -20,6 +20,8 @@ import { createSeeds } from './seeds.ts';
 
 const DEFAULT_MAX_CONNECTIONS = 500;
 const DEFAULT_IDLE_SEED_MS = 30_000;
+/** A member of a download that gives and takes nothing for this long makes room for others. */
+const IDLE_MEMBER_MS = 120_000;
 const TICK_MS = 250;
 const DIAL_MS = 5_000;
 const TCP_KEEP_ALIVE_MS = 60_000;
@@ -81,7 +83,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   const clock = createClock((now) => {
     seeds.sweep(now);
     for (const active of downloads.values()) {
-      active.blob.sweep(now, Number.POSITIVE_INFINITY);
+      active.blob.sweep(now, IDLE_MEMBER_MS);
       active.tick(now);
     }
     return downloads.size + seeds.size() > 0;

@@ -12,7 +12,7 @@ export const REQUEST_QUEUE = 1_000;
 /** Members that know no `reqq` get this much before they are cut. */
 const MAX_QUEUE = 4 * REQUEST_QUEUE;
 /** Block bytes that are being read or wait in the socket's streams. */
-const WINDOW_BYTES = 1024 * 1024;
+const WINDOW_BYTES = 512 * 1024;
 /** More than this unsent means that answers are provoked and never read. */
 const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 
@@ -96,6 +96,7 @@ export function serveRequests(options: {
     const request = { index, offset, length };
     if (wire.amChoking || !source.has(index)) return refuse(request);
     if (queue.length >= MAX_QUEUE) return violate('request flood');
+    options.guard.allowCancel();
     queue.push(request);
     pump();
   };

@@ -32,8 +32,13 @@ declare module 'webtorrent' {
     piece(index: number, offset: number, block: Uint8Array): void;
     have(index: number): void;
     unchoke(): void;
+    request(index: number, offset: number, length: number, done: (...args: never[]) => void): void;
     cancel(index: number, offset: number, length: number): void;
     reject(index: number, offset: number, length: number): void;
+    /** Bytes of the message, or part of one, that is read next; `Number.MAX_VALUE` at the end. */
+    readonly _parserSize: number;
+    _parser(bytes: Uint8Array): void;
+    _write(data: Uint8Array, done: (error: Error | null) => void): void;
     _parse(size: number, parser: (bytes: Uint8Array) => void): void;
     _push(data: Uint8Array): unknown;
     _pull(requests: WireRequest[], piece: number, offset: number, length: number): WireRequest | null;

@@ -51,6 +51,8 @@ const WITH_INDEX: ReadonlySet<number> = new Set([4, 6, 7, 8, 13, 16, 17]);
 export interface WireGuard {
   /** One message without a block: false when the member sends too many. */
   spendControl(): boolean;
+  /** A request was accepted: it may be cancelled again. */
+  allowCancel(): void;
 }
 
 /** `violate` must end the connection. */
@@ -130,7 +132,11 @@ export function guardWire(
     }
   };
 
-  return { spendControl };
+  const allowCancel = (): void => {
+    control = Math.min(CONTROL_BURST + pieces, control + 1);
+  };
+
+  return { spendControl, allowCancel };
 }
 
 function checkPiece(message: Uint8Array): string | undefined {
