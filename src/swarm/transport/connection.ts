@@ -19,6 +19,8 @@ export interface Connection {
   readonly unsent: number;
   /** Names who hears of this connection from now on. Before the first call nothing is read. */
   attach(events: ConnectionEvents): void;
+  /** Called once when the connection is over, besides the attached events. */
+  onClosed(listener: () => void): void;
   /** Stops reading, so that the sender feels it. */
   pause(): void;
   resume(): void;

@@ -3,4 +3,5 @@
  * wire's business. Today plain TCP; a stream of libp2p fits the same `Connection`.
  */
 export type { Connection, ConnectionEvents } from './connection.ts';
+export { awaitHandshake, type Greeting } from './gate.ts';
 export { dialTcp, listenTcp, type TcpListener } from './tcp.ts';

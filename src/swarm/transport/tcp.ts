@@ -34,6 +34,7 @@ function createTcpConnection(
   let paused = true;
   let closedWith: string | undefined;
   let finished = false;
+  const listeners: (() => void)[] = [];
   const host = socket.remoteAddress ?? '';
   const port = socket.remotePort ?? 0;
 
@@ -57,6 +58,7 @@ function createTcpConnection(
     if (finished) return;
     finished = true;
     events?.closed(reason);
+    for (const listener of listeners) listener();
   }
 
   return {
@@ -71,6 +73,10 @@ function createTcpConnection(
       events = next;
       if (finished) next.closed(closedWith ?? 'closed');
       else if (paused) this.resume();
+    },
+    onClosed(listener) {
+      if (finished) listener();
+      else listeners.push(listener);
     },
     pause() {
       paused = true;
