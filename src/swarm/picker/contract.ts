@@ -35,6 +35,12 @@ export interface PickerOptions {
   readonly random?: () => number;
   /** Our own name among the members of our zone (our peer id). Without it there is no gateway rule. */
   readonly name?: string;
+  /**
+   * An open piece is a candidate again, its received blocks are forgotten: its buffer can be given
+   * back. It happens when nothing of it is here and nothing asked, or when it is in the way of
+   * others (open-piece limit) and no peer has it. Called during the picker's own calls.
+   */
+  readonly dropped?: (piece: number) => void;
 }
 
 /** What limits one pick. */
@@ -109,7 +115,8 @@ export interface Picker<P> {
   verified(piece: number): P[];
   /**
    * The hash was wrong: every block of the piece is missing again. With `only`, that one peer is to
-   * send all of it (which shows who lied); the bond ends when the peer leaves or the piece fails again.
+   * send all of it (which shows who lied); the bond ends when the peer leaves or will
+   * not send a block, or the piece fails again.
    */
   failed(piece: number, only?: P): void;
 

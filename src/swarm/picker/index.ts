@@ -9,4 +9,5 @@
  *     for (const other of picker.received(peer, 7, 0)) other.cancel(7, 0, 16_384);
  */
 export type { Block, Picker, PickerOptions, PickerPeer, PickLimits } from './contract.ts';
+export { createPicker } from './picker.ts';
 export { type PipelineInput, pipelineBlocks } from './pipeline.ts';
