@@ -279,7 +279,8 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
       const piece = open.get(number) ?? open.open(number, Math.ceil(pieceSize(number) / blockBytes));
       open.reset(piece);
       piece.verifying = false;
-      piece.bond = only === undefined ? undefined : peers.get(only);
+      const alone = only === undefined ? undefined : peers.get(only);
+      piece.bond = alone !== undefined && hasBit(alone.bits, number) ? alone : undefined;
       closeIfUntouched(piece);
     },
     window(from, to) {
