@@ -4,7 +4,14 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { InfoHash } from '#torrent';
-import { type Blob, type Commons, createBans, createBlob, createPieceMemory } from './blob/index.ts';
+import {
+  type Blob,
+  type Commons,
+  createBans,
+  createBlob,
+  createPieceMemory,
+  createVerifier,
+} from './blob/index.ts';
 import { createSendMemory } from './peer/index.ts';
 import type { PeerAddress, PeerInfo, Swarm, SwarmOptions } from './port.ts';
 import { createRateLimiter } from './rate/index.ts';
@@ -45,12 +52,14 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
 
   const commons: Commons = {
     peerId,
+    zone: options.zone,
     listenPort: () => listener?.address.port,
     observer,
     log,
     now,
     sendMemory: createSendMemory(SEND_MEMORY_BYTES),
     pieceMemory: createPieceMemory(PIECE_MEMORY_BYTES),
+    verifier: createVerifier(),
     uploadLimiter: createRateLimiter(options.uploadRateBytesPerSecond),
     downloadLimiter: createRateLimiter(options.downloadRateBytesPerSecond),
     bans: createBans(),
@@ -147,7 +156,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   /** Sets the clock going, or faster; it stands still while no blob is open. */
   function wake(): void {
     if (blobs.size === 0) return;
-    const busy = [...blobs.values()].some((blob) => blob.owned);
+    const busy = [...blobs.values()].some((blob) => blob.active);
     if (timer !== undefined && (hurried || !busy)) return;
     clearTimeout(timer);
     hurried = busy;
@@ -214,6 +223,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       await Promise.allSettled([...opening.values()]);
       await Promise.allSettled([...blobs.values()].map((blob) => blob.close('the swarm was closed')));
       for (const connection of [...connections]) connection.close('the swarm was closed');
+      commons.verifier.close();
       commons.uploadLimiter.close();
       commons.downloadLimiter.close();
       await listening;

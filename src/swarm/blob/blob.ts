@@ -15,23 +15,28 @@ import type {
   SwarmDownload,
   SwarmObserver,
 } from '../port.ts';
+import { needsOrigin, rankMembers, zoneDistance } from '../ranking/index.ts';
 import type { RateLimiter } from '../rate/index.ts';
 import type { Connection, Greeting } from '../transport/index.ts';
 import type { Bans } from './bans.ts';
 import { createDialer } from './dialer.ts';
 import { createFetching, type Fetching } from './fetching.ts';
+import { createHoldings } from './holdings.ts';
 import type { PieceMemory, Sender } from './pieces.ts';
 import { createSharing } from './sharing.ts';
+import type { Verifier } from './verifier.ts';
 
 /** What all blobs of an agent share. */
 export interface Commons {
   readonly peerId: string;
+  readonly zone: string | undefined;
   readonly listenPort: () => number | undefined;
   readonly observer: SwarmObserver;
   readonly log: Logger;
   readonly now: () => number;
   readonly sendMemory: SendMemory;
   readonly pieceMemory: PieceMemory;
+  readonly verifier: Verifier;
   readonly uploadLimiter: RateLimiter;
   readonly downloadLimiter: RateLimiter;
   readonly bans: Bans;
@@ -51,6 +56,8 @@ export interface Blob {
   readonly peers: Iterable<Peer>;
   /** A download runs, or its owner has not left yet. */
   readonly owned: boolean;
+  /** It needs the clock's fast pace: it downloads, or has peers. */
+  readonly active: boolean;
   /** Since when it has no peer and no owner; undefined while it has. */
   readonly idleSince: number | undefined;
   /** A connection whose handshake named this blob. */
@@ -64,11 +71,11 @@ export interface Blob {
 /** Two connections that began within this time were dialled by both sides at once. */
 const CROSSING_MS = 5_000;
 
-/** The origin is met at once when nobody else is known, else when the others did not suffice for so long. */
-const ORIGIN_GRACE_MS = 500;
+/** Below this pace the agents do not suffice, bytes per second. */
+const ENOUGH_RATE = 2 * 1024 * 1024;
 
-/** Below this the others do not suffice, bytes per second. */
-const SLOW_RATE = 2 * 1024 * 1024;
+/** Members of one blob that we dial at most; with those that dial us the swarm is well connected. */
+const MAX_DIALLED_PEERS = 50;
 
 const REASON_COMPLETE = 'both have the whole blob';
 
@@ -101,31 +108,47 @@ export function createBlob(
   completed.promise.catch(() => undefined);
 
   const complete = (): boolean => fetching === undefined || fetching.done;
-  const sharing = createSharing({ pieceCount: count, holds: (piece) => store.has(piece), complete });
+  const distance = (peer: Peer): number => zoneDistance(commons.zone, peer.zone);
+  const holdings = createHoldings(count);
+  const sharing = createSharing({
+    pieceCount: count,
+    pieceLength: metainfo.pieceLength,
+    holds: (piece) => store.has(piece),
+    holdings,
+    distance,
+    now,
+  });
 
   const dialer = createDialer({
     async dial(address) {
       const { connection, greeting } = await commons.meet(address, infoHash);
       welcome(connection, greeting, address);
     },
-    room: () => !closed && commons.room(),
+    room: () => !closed && peers.size < MAX_DIALLED_PEERS && commons.room(),
     banned: (address) =>
       commons.bans.has({ host: address.host, label: `${address.host}:${address.port}` }, now()),
-    order: (address) => (address.role === 'origin' ? 1 : 0),
+    rank: (addresses) => rankMembers(addresses, { zone: commons.zone, limit: MAX_DIALLED_PEERS }),
     now,
   });
 
-  function needsOrigin(): boolean {
+  /** The origin has every piece, so it is met last: when the agents cannot or do not deliver. */
+  function leanOnOrigin(): boolean {
     if (fetching === undefined || fetching.done) return false;
-    const age = now() - openedAt;
-    if (dialer.promising > 0 && age < ORIGIN_GRACE_MS) return false;
-    if (age < ORIGIN_GRACE_MS && peers.size > 0) return fetching.stats().unavailablePieces > 0;
     const { unavailablePieces, downloadRate } = fetching.stats();
-    return unavailablePieces > 0 || downloadRate < SLOW_RATE;
+    let connectedAgents = 0;
+    for (const peer of peers.values()) if (peer.role !== 'origin') connectedAgents++;
+    return needsOrigin({
+      ageMs: now() - openedAt,
+      connectedAgents,
+      untriedAgents: dialer.untried,
+      unavailablePieces,
+      bytesPerSecond: downloadRate,
+      enoughBytesPerSecond: ENOUGH_RATE,
+    });
   }
 
   function meetMore(): void {
-    if (!closed && !complete()) dialer.run(needsOrigin());
+    if (!closed && !complete()) dialer.run(leanOnOrigin());
   }
 
   function ban(member: Sender, reason: string): void {
@@ -136,17 +159,21 @@ export function createBlob(
 
   const events: PeerEvents = {
     have(peer, piece) {
-      if (fetching?.have(peer, piece)) fetching.fill(peer);
+      if (!holdings.add(peer, piece)) return false;
+      sharing.have(peer, piece);
+      fetching?.have(peer, piece);
       partIfBothComplete(peer);
+      return true;
     },
     pieces(peer, bits) {
-      if (fetching !== undefined) fetching.pieces(peer, bits);
-      else if (bits === 'all') peer.close(REASON_COMPLETE);
+      holdings.addAll(peer, bits);
+      sharing.pieces(peer, bits);
+      fetching?.pieces(peer, bits);
       partIfBothComplete(peer);
     },
     choked: (peer, dropped) => fetching?.choked(peer, dropped),
     unchoked: (peer) => fetching?.fill(peer),
-    interested: (peer) => sharing.interested(peer),
+    interested: () => sharing.interested(),
     rejected: (peer, piece, offset) => fetching?.refused(peer, piece, offset),
     blockStart: (peer, piece, offset, length) => fetching?.blockStart(peer, piece, offset, length),
     blockEnd(peer, piece, offset, length, stored) {
@@ -155,12 +182,14 @@ export function createBlob(
     },
     arrived: (peer) => fetching?.fill(peer),
     sent: (peer, bytes) => observer.payload('out', peer.connection.transport, bytes, peer.role),
-    wants: () => undefined,
-    listens(peer, port) {
-      if (peer.address !== undefined) return;
-      const host = peer.connection.host.replace(/^::ffff:/, '');
-      peer.address = dialer.find(host, port) ?? { host, port };
-      dialer.connected(peer.address);
+    served: (peer, piece) => sharing.served(peer, piece),
+    introduced(peer, { port }) {
+      if (peer.address === undefined && port !== undefined) {
+        const host = peer.connection.host.replace(/^::ffff:/, '');
+        peer.address = dialer.find(host, port) ?? { host, port };
+        dialer.connected(peer.address);
+      }
+      fetching?.introduced(peer, holdings.bits(peer));
     },
     unreadable(error) {
       log.error({ err: error }, 'blob cannot be read');
@@ -170,6 +199,7 @@ export function createBlob(
     },
     closed(peer, reason) {
       if (peers.get(peer.peerId) === peer) peers.delete(peer.peerId);
+      holdings.leave(peer);
       sharing.leave(peer);
       fetching?.leave(peer);
       log.debug({ peer: peer.label, reason }, 'disconnected');
@@ -181,7 +211,7 @@ export function createBlob(
   };
 
   function partIfBothComplete(peer: Peer): void {
-    if (!peer.closed && fetching?.done === true && fetching.isComplete(peer)) peer.close(REASON_COMPLETE);
+    if (!peer.closed && complete() && holdings.isComplete(peer)) peer.close(REASON_COMPLETE);
   }
 
   /** Whether a second connection with a member replaces the first; both sides come to the same answer. */
@@ -221,6 +251,7 @@ export function createBlob(
       memory: commons.sendMemory,
       uploadLimiter: commons.uploadLimiter,
       listenPort: commons.listenPort(),
+      ourZone: commons.zone,
       events,
       now,
     });
@@ -228,9 +259,10 @@ export function createBlob(
     lonelySince = undefined;
     if (address !== undefined) dialer.connected(address);
     observer.connected(connection.transport);
-    sharing.join(peer);
+    holdings.join(peer);
     fetching?.join(peer);
     peer.start(sharing.greeting(), greeting.rest());
+    if (!peer.closed) sharing.join(peer);
     commons.wake();
   }
 
@@ -260,9 +292,12 @@ export function createBlob(
       metainfo,
       store,
       memory: commons.pieceMemory,
+      verifier: commons.verifier,
       limiter: commons.downloadLimiter,
       log,
       now,
+      name: commons.peerId,
+      far: (peer) => distance(peer) > 0,
       settled(piece, source) {
         sharing.gained(piece);
         for (const listener of listeners) listener(piece, source);
@@ -272,6 +307,7 @@ export function createBlob(
           peer.setInterested(false);
           partIfBothComplete(peer);
         }
+        sharing.completed();
         completed.resolve();
       },
       failed(error) {
@@ -316,6 +352,7 @@ export function createBlob(
     fetching = startFetching();
     if (fetching.done) completed.resolve();
   }
+  if (complete()) sharing.completed();
   const blob: Blob = {
     infoHash,
     get peers() {
@@ -324,6 +361,9 @@ export function createBlob(
     get owned() {
       return owned;
     },
+    get active() {
+      return owned || peers.size > 0;
+    },
     get idleSince() {
       return owned ? undefined : lonelySince;
     },
@@ -331,6 +371,7 @@ export function createBlob(
     tick(at) {
       for (const peer of [...peers.values()]) peer.tick(at);
       fetching?.tick(at);
+      sharing.tick(at);
       meetMore();
     },
     close,

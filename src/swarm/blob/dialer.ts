@@ -23,8 +23,8 @@ export interface DialerOptions {
   /** Whether one more connection may be made now. */
   readonly room: () => boolean;
   readonly banned: (address: PeerAddress) => boolean;
-  /** Orders who is dialled first: smaller is earlier. */
-  readonly order: (address: PeerAddress) => number;
+  /** Orders who is dialled, first first. */
+  readonly rank: (addresses: readonly PeerAddress[]) => readonly PeerAddress[];
   readonly now: () => number;
 }
 
@@ -38,8 +38,8 @@ export interface Dialer {
   disconnected(address: PeerAddress, failed: boolean): void;
   /** Dials who may be dialled. Origins only when `withOrigins`. */
   run(withOrigins: boolean): void;
-  /** Members known that are not origins and are neither connected nor failed: still worth waiting for. */
-  readonly promising: number;
+  /** Members known that are not origins, neither connected nor failed: still worth waiting for. */
+  readonly untried: number;
 }
 
 const key = (address: { readonly host: string; readonly port: number }): string =>
@@ -102,15 +102,15 @@ export function createDialer(options: DialerOptions): Dialer {
     run(withOrigins) {
       if (dialling >= MAX_DIALLING) return;
       const at = options.now();
-      const candidates = [...known.values()]
-        .filter((entry) => ready(entry, withOrigins, at))
-        .sort((a, b) => options.order(a.address) - options.order(b.address));
-      for (const entry of candidates) {
+      const candidates = [...known.values()].filter((entry) => ready(entry, withOrigins, at));
+      if (candidates.length === 0) return;
+      for (const address of options.rank(candidates.map((entry) => entry.address))) {
         if (dialling >= MAX_DIALLING || !options.room()) return;
-        void dial(entry);
+        const entry = known.get(key(address));
+        if (entry !== undefined) void dial(entry);
       }
     },
-    get promising() {
+    get untried() {
       let count = 0;
       for (const entry of known.values()) {
         const fresh = entry.state === 'dialling' || (entry.state === 'idle' && entry.failures === 0);

@@ -8,16 +8,13 @@
 import type { Logger } from '#telemetry';
 import { type Metainfo, pieceCount, pieceHash, pieceSize } from '#torrent';
 import type { Peer } from '../peer/index.ts';
+import { createPicker, type PickerPeer, pipelineBlocks } from '../picker/index.ts';
 import type { PieceSource, PieceStore } from '../port.ts';
 import { createMeter, type RateLimiter } from '../rate/index.ts';
 import { BLOCK_BYTES } from '../wire/index.ts';
-import { createPicker } from './interim-picker.ts';
 import { createPieces, type OpenPiece, type PieceMemory, type Sender } from './pieces.ts';
 import { createSuspects } from './suspects.ts';
-
-const PIPELINE_SECONDS = 0.5;
-const FIRST_PIPELINE_BLOCKS = 16;
-const MAX_PIPELINE_BLOCKS = 1_024;
+import type { Verifier } from './verifier.ts';
 
 /** A peer that sends nothing for so long although we asked: its blocks may be asked of others. */
 const STALL_MS = 800;
@@ -36,15 +33,21 @@ interface Source {
   stalledAt: number | undefined;
   refusals: number;
   refusedUntil: number;
+  far: boolean;
 }
 
 export interface FetchingOptions {
   readonly metainfo: Metainfo;
   readonly store: PieceStore;
   readonly memory: PieceMemory;
+  readonly verifier: Verifier;
   readonly limiter: RateLimiter;
   readonly log: Logger;
   readonly now: () => number;
+  /** Our peer id, the name by which the members of a zone agree who fetches what. */
+  readonly name: string;
+  /** Whether a peer is outside our zone. */
+  readonly far: (peer: Peer) => boolean;
   /** A piece is verified and stored. */
   readonly settled: (piece: number, source: PieceSource) => void;
   /** Every piece is stored. */
@@ -61,11 +64,10 @@ export interface Fetching {
   readonly done: boolean;
   join(peer: Peer): void;
   leave(peer: Peer): void;
-  /** False when we knew that it has this piece. */
-  have(peer: Peer, piece: number): boolean;
+  have(peer: Peer, piece: number): void;
   pieces(peer: Peer, bits: Uint8Array | 'all'): void;
-  /** It has every piece. */
-  isComplete(peer: Peer): boolean;
+  /** Its zone may be known only now; `bits` are its pieces. */
+  introduced(peer: Peer, bits: Uint8Array): void;
   choked(peer: Peer, dropped: readonly { readonly piece: number; readonly offset: number }[]): void;
   refused(peer: Peer, piece: number, offset: number): void;
   blockStart(peer: Peer, piece: number, offset: number, length: number): Uint8Array | undefined;
@@ -85,8 +87,9 @@ export interface Fetching {
   close(): void;
 }
 
+/** Of bytes that are the caller's: they are copied, so that they may change meanwhile. */
 async function sha1(bytes: Uint8Array): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-1', bytes as Uint8Array<ArrayBuffer>));
+  return new Uint8Array(await crypto.subtle.digest('SHA-1', new Uint8Array(bytes)));
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {
@@ -107,12 +110,16 @@ export function createFetching(options: FetchingOptions): Fetching {
     pieceCount: count,
     pieceSize: sizeOf,
     held: (piece) => store.has(piece),
+    name: options.name,
+    dropped: (piece) => pieces.close(piece),
   });
   const sources = new Map<Peer, Source>();
   /** Peer ids of members that are origins. */
   const origins = new Set<string>();
   /** Writes that are running, by piece. */
   const storing = new Map<number, Promise<void>>();
+  /** One write at a time: several threads that write one file only wait for each other, spinning. */
+  let lastWrite: Promise<void> = Promise.resolve();
   const meter = createMeter(now());
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
@@ -125,11 +132,26 @@ export function createFetching(options: FetchingOptions): Fetching {
     host: peer.connection.host,
   });
 
+  const about = (peer: Peer): PickerPeer => ({
+    far: options.far(peer),
+    name: peer.peerId,
+    superSeed: peer.role === 'origin',
+  });
+
+  /** Blocks that may be out at this peer. */
   function target(peer: Peer, source: Source): number {
-    if (source.stalledAt !== undefined) return 1;
-    const byPace = Math.ceil((peer.downRate(now()) * PIPELINE_SECONDS) / BLOCK_BYTES);
-    const floor = now() - peer.connectedAt < 2_000 ? FIRST_PIPELINE_BLOCKS : 4;
-    return Math.min(Math.max(byPace, floor), MAX_PIPELINE_BLOCKS, peer.requestQueue);
+    const at = now();
+    let totalOutstanding = 0;
+    for (const one of sources.keys()) totalOutstanding += one.outstanding;
+    return pipelineBlocks({
+      bytesPerSecond: peer.downRate(at),
+      blockBytes: BLOCK_BYTES,
+      pieceBytes: metainfo.pieceLength,
+      requestQueue: peer.requestQueue,
+      stalled: source.stalledAt !== undefined,
+      totalOutstanding,
+      totalBytesPerSecond: meter.rate(at),
+    });
   }
 
   function room(peer: Peer, source: Source): number {
@@ -152,7 +174,10 @@ export function createFetching(options: FetchingOptions): Fetching {
     const most = Math.min(room(peer, source), Math.ceil(limiter.quantumBytes / BLOCK_BYTES));
     if (most <= 0) return 0;
     let bytes = 0;
-    for (const { piece, offset, length } of picker.pick(peer, most, pieces.limit)) {
+    for (const { piece, offset, length } of picker.pick(peer, most, {
+      maxOpenPieces: pieces.limit,
+      now: now(),
+    })) {
       if (pieces.ensure(piece) === undefined) {
         picker.released(peer, piece, offset);
         continue;
@@ -168,10 +193,23 @@ export function createFetching(options: FetchingOptions): Fetching {
   }
 
   async function verify(open: OpenPiece): Promise<void> {
-    const { piece, bytes } = open;
+    const { piece } = open;
     picker.verifying(piece);
-    const digest = await sha1(bytes);
+    let digest: Uint8Array;
+    try {
+      const hashed = await options.verifier.sha1(open.buffer, open.size);
+      digest = hashed.digest;
+      open.buffer = hashed.buffer;
+    } catch (error) {
+      // The buffer went with the thread: nobody's fault, once more.
+      if (closed || store.has(piece)) return;
+      options.log.error({ err: error, piece }, 'piece could not be hashed');
+      pieces.close(piece);
+      picker.failed(piece, undefined);
+      return;
+    }
     if (closed) return;
+    const { bytes } = open;
     if (!equal(digest, pieceHash(metainfo, piece))) {
       blame(open);
       return;
@@ -185,13 +223,16 @@ export function createFetching(options: FetchingOptions): Fetching {
   async function keep(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void> {
     const running = storing.get(piece);
     if (running !== undefined) return running;
-    const write = store.write(piece, bytes, source).then(
-      () => settle(piece, source),
-      (error: unknown) => {
-        options.failed(error instanceof Error ? error : new Error(String(error)));
-      },
-    );
+    const write = lastWrite
+      .then(() => store.write(piece, bytes, source))
+      .then(
+        () => settle(piece, source),
+        (error: unknown) => {
+          options.failed(error instanceof Error ? error : new Error(String(error)));
+        },
+      );
     storing.set(piece, write);
+    lastWrite = write;
     await write;
     storing.delete(piece);
   }
@@ -254,7 +295,7 @@ export function createFetching(options: FetchingOptions): Fetching {
   function stall(peer: Peer, source: Source, at: number): void {
     source.stalledAt ??= at;
     for (const { piece, offset } of peer.requests()) {
-      if (!picker.holders(piece).some((other) => other !== peer && !other.choking)) continue;
+      if (picker.availability(piece) < 2) continue;
       peer.giveUp(piece, offset);
       picker.released(peer, piece, offset);
     }
@@ -267,8 +308,25 @@ export function createFetching(options: FetchingOptions): Fetching {
     },
     join(peer) {
       if (peer.role === 'origin') origins.add(peer.peerId);
-      picker.join(peer);
-      sources.set(peer, { waiting: false, stalledAt: undefined, refusals: 0, refusedUntil: 0 });
+      picker.join(peer, about(peer));
+      sources.set(peer, {
+        waiting: false,
+        stalledAt: undefined,
+        refusals: 0,
+        refusedUntil: 0,
+        far: options.far(peer),
+      });
+    },
+    introduced(peer, bits) {
+      const source = sources.get(peer);
+      if (source === undefined || source.far === options.far(peer)) return;
+      // The picker learns of distance when a peer joins.
+      source.far = options.far(peer);
+      for (const { piece, offset } of peer.requests()) peer.giveUp(piece, offset);
+      picker.leave(peer);
+      picker.join(peer, about(peer));
+      picker.bitfield(peer, bits);
+      fill(peer);
     },
     leave(peer) {
       limiter.refund(peer.outstanding * BLOCK_BYTES);
@@ -278,18 +336,14 @@ export function createFetching(options: FetchingOptions): Fetching {
       fillAll();
     },
     have(peer, piece) {
-      const fresh = picker.have(peer, piece);
-      if (fresh && !done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
-      return fresh;
+      picker.have(peer, piece);
+      if (!done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
     },
     pieces(peer, bits) {
-      for (let piece = 0; piece < count; piece++) {
-        if (bits === 'all' || ((bits[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) !== 0)
-          picker.have(peer, piece);
-      }
+      if (bits === 'all') picker.haveAll(peer);
+      else picker.bitfield(peer, bits);
       if (!done && picker.wants(peer)) peer.setInterested(true);
     },
-    isComplete: (peer) => picker.count(peer) === count,
     choked(peer, dropped) {
       for (const { piece, offset } of dropped) {
         picker.released(peer, piece, offset);
@@ -355,6 +409,7 @@ export function createFetching(options: FetchingOptions): Fetching {
           peer.close('asked for blocks and sent none');
           continue;
         }
+        picker.pace(peer, peer.downRate(at));
         fill(peer);
       }
     },

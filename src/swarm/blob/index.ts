@@ -6,3 +6,4 @@
 export { type Bans, createBans } from './bans.ts';
 export { type Blob, type Commons, createBlob } from './blob.ts';
 export { createPieceMemory, type PieceMemory } from './pieces.ts';
+export { createVerifier, type Verifier } from './verifier.ts';

@@ -20,8 +20,11 @@ export interface Writer {
 
 export interface OpenPiece {
   readonly piece: number;
-  /** The piece's bytes, as far as they have come. */
+  readonly size: number;
+  /** The piece's bytes, as far as they have come; empty while its buffer is away to be hashed. */
   readonly bytes: Uint8Array;
+  /** The buffer under the bytes, maybe longer. */
+  buffer: ArrayBuffer;
   /** By block: who sent it, once it is whole. */
   readonly senders: (Sender | undefined)[];
   /** Blocks that are missing. */
@@ -66,8 +69,8 @@ export function createPieceMemory(maxBytes: number): PieceMemory {
 /** Every blob may have this many pieces in progress, whatever the others use. */
 const GUARANTEED_PIECES = 2;
 
-/** Unused buffers that a blob keeps for its next pieces. */
-const SPARE_BUFFERS = 4;
+/** Unused buffers that a blob keeps for its next pieces, in bytes: new memory costs a page fault each 4 KiB. */
+const SPARE_BYTES = 16 * 1024 * 1024;
 
 export interface Pieces {
   /** Pieces that are open, being verified or being written. */
@@ -84,14 +87,26 @@ export interface Pieces {
   clear(): void;
 }
 
-function createOpenPiece(piece: number, bytes: Uint8Array): OpenPiece {
-  const blocks = Math.ceil(bytes.length / BLOCK_BYTES);
+function createOpenPiece(piece: number, size: number, memory: ArrayBuffer): OpenPiece {
+  const blocks = Math.ceil(size / BLOCK_BYTES);
+  let buffer = memory;
+  let bytes = new Uint8Array(memory, 0, size);
   const senders: (Sender | undefined)[] = new Array(blocks).fill(undefined);
   const writers: (Writer | undefined)[] = new Array(blocks).fill(undefined);
   let missing = blocks;
   return {
     piece,
-    bytes,
+    size,
+    get bytes() {
+      return bytes;
+    },
+    get buffer() {
+      return buffer;
+    },
+    set buffer(back) {
+      buffer = back;
+      bytes = new Uint8Array(back, 0, size);
+    },
     senders,
     get missing() {
       return missing;
@@ -132,17 +147,16 @@ export function createPieces(options: {
 }): Pieces {
   const { pieceLength, memory } = options;
   const open = new Map<number, OpenPiece>();
-  const buffers = new Map<number, ArrayBuffer>();
   const spare: ArrayBuffer[] = [];
 
   function close(piece: number): void {
-    const buffer = buffers.get(piece);
-    open.get(piece)?.release();
+    const closing = open.get(piece);
+    if (closing === undefined) return;
+    closing.release();
     open.delete(piece);
-    buffers.delete(piece);
-    if (buffer === undefined) return;
     memory.give(pieceLength);
-    if (spare.length < SPARE_BUFFERS) spare.push(buffer);
+    const kept = (spare.length + 1) * pieceLength <= SPARE_BYTES;
+    if (kept && !closing.buffer.detached) spare.push(closing.buffer);
   }
 
   return {
@@ -158,8 +172,7 @@ export function createPieces(options: {
       if (known !== undefined) return known;
       if (!memory.take(pieceLength, open.size < GUARANTEED_PIECES)) return undefined;
       const buffer = spare.pop() ?? new ArrayBuffer(pieceLength);
-      const created = createOpenPiece(piece, new Uint8Array(buffer, 0, options.pieceSize(piece)));
-      buffers.set(piece, buffer);
+      const created = createOpenPiece(piece, options.pieceSize(piece), buffer);
       open.set(piece, created);
       return created;
     },

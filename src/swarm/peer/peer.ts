@@ -38,7 +38,8 @@ import { createUploads } from './uploads.ts';
 
 /** What a peer tells its owner. Called during the arrival of bytes; `peer` may be closed in them. */
 export interface PeerEvents {
-  have(peer: Peer, piece: number): void;
+  /** It has this piece; the answer is false when that was known. */
+  have(peer: Peer, piece: number): boolean;
   /** Its pieces at the beginning: a bitfield as on the wire (valid during the call), or all of them. */
   pieces(peer: Peer, bits: Uint8Array | 'all'): void;
   /** It chokes us: requests to it are void, and those in `dropped` were out. */
@@ -55,10 +56,10 @@ export interface PeerEvents {
   arrived(peer: Peer): void;
   /** Block bytes were handed to the system. */
   sent(peer: Peer, bytes: number): void;
-  /** It asks for blocks and its queue was empty before. */
-  wants(peer: Peer): void;
-  /** The port where it listens (BEP 10). */
-  listens(peer: Peer, port: number): void;
+  /** The last block of a piece went out to it. */
+  served(peer: Peer, piece: number): void;
+  /** Its extended handshake (BEP 10) came. */
+  introduced(peer: Peer, about: { readonly port?: number; readonly zone?: string }): void;
   /** Our store cannot be read. */
   unreadable(error: Error): void;
   closed(peer: Peer, reason: string): void;
@@ -81,8 +82,9 @@ export interface PeerOptions {
   readonly read: (position: number, into: Uint8Array) => Promise<void>;
   readonly memory: SendMemory;
   readonly uploadLimiter: RateLimiter;
-  /** Our listening port, told in the extended handshake. */
+  /** Our listening port and zone, told in the extended handshake. */
   readonly listenPort: number | undefined;
+  readonly ourZone: string | undefined;
   readonly events: PeerEvents;
   readonly now: () => number;
 }
@@ -97,6 +99,8 @@ export interface Peer {
   /** Where they listen, when we know it. */
   address: PeerAddress | undefined;
   readonly role: PeerRole;
+  /** Its zone, when it or discovery told. */
+  readonly zone: string | undefined;
   /** They choke us. */
   readonly choking: boolean;
   /** They want our pieces. */
@@ -152,6 +156,7 @@ export function createPeer(options: PeerOptions): Peer {
   const uploads = createUploads({
     connection,
     pieceLength: options.pieceLength,
+    pieceSize: options.pieceSize,
     read: options.read,
     memory: options.memory,
     limiter: options.uploadLimiter,
@@ -162,6 +167,9 @@ export function createPeer(options: PeerOptions): Peer {
       up.add(bytes);
       events.sent(peer, bytes);
     },
+    served: (piece) => {
+      if (!closed) events.served(peer, piece);
+    },
     unreadable: (error) => events.unreadable(error),
   });
 
@@ -171,6 +179,7 @@ export function createPeer(options: PeerOptions): Peer {
   let amChoking = true;
   let amInterested = false;
   let requestQueue = DEFAULT_REQUEST_QUEUE;
+  let zone = options.address?.zone;
   let metadataId: number | undefined;
   let metadataAsked = 0;
   let sentAt = connectedAt;
@@ -228,14 +237,15 @@ export function createPeer(options: PeerOptions): Peer {
       interested = false;
       events.interested(peer);
     },
-    have: (piece) => events.have(peer, piece),
+    have(piece) {
+      if (!events.have(peer, piece)) waste(WASTE_MESSAGE, 'HAVEs');
+    },
     bitfield: (bits) => events.pieces(peer, bits),
     haveAll: () => events.pieces(peer, 'all'),
     haveNone: () => undefined,
     request(piece, offset, length) {
       if (amChoking || !options.holds(piece)) return refuse(piece, offset, length);
       if (uploads.queued >= MAX_QUEUED_REQUESTS) return peer.close('flood of requests');
-      if (uploads.queued === 0) events.wants(peer);
       uploads.add({ piece, offset, length });
     },
     cancel(piece, offset, length) {
@@ -263,7 +273,8 @@ export function createPeer(options: PeerOptions): Peer {
       const theirs = decodeExtendedHandshake(payload);
       requestQueue = theirs.requestQueue ?? requestQueue;
       metadataId = theirs.metadataId ?? metadataId;
-      if (theirs.port !== undefined) events.listens(peer, theirs.port);
+      zone = theirs.zone ?? zone;
+      events.introduced(peer, theirs);
     },
     blockStart(piece, offset, length) {
       const whole = Math.min(BLOCK_BYTES, options.pieceSize(piece) - offset);
@@ -319,6 +330,9 @@ export function createPeer(options: PeerOptions): Peer {
     get role() {
       return address?.role ?? 'agent';
     },
+    get zone() {
+      return zone;
+    },
     get choking() {
       return choking;
     },
@@ -365,6 +379,7 @@ export function createPeer(options: PeerOptions): Peer {
         outbox.addBytes(
           encodeExtendedHandshake({
             port: options.listenPort,
+            zone: options.ourZone,
             requestQueue: OUR_REQUEST_QUEUE,
             client: CLIENT,
             metadataBytes: options.info.length,

@@ -27,6 +27,7 @@ export interface BlockRequest {
 export interface UploadOptions {
   readonly connection: Connection;
   readonly pieceLength: number;
+  readonly pieceSize: (piece: number) => number;
   readonly read: (position: number, into: Uint8Array) => Promise<void>;
   readonly memory: SendMemory;
   readonly limiter: RateLimiter;
@@ -35,6 +36,8 @@ export interface UploadOptions {
   /** Control messages leave before block data. */
   readonly flush: () => void;
   readonly sent: (bytes: number) => void;
+  /** The last block of a piece was written to the socket. */
+  readonly served: (piece: number) => void;
   /** The store could not be read; the queue is stopped. */
   readonly unreadable: (error: Error) => void;
 }
@@ -162,6 +165,9 @@ export function createUploads(options: UploadOptions): Uploads {
       options.sent(bytes);
       pump();
     });
+    for (const { piece, offset, length } of run) {
+      if (offset + length === options.pieceSize(piece)) options.served(piece);
+    }
     pump();
   }
 

@@ -13,9 +13,14 @@ export const METADATA_PIECE_BYTES = 16_384;
 /** The id under which peers send us `ut_metadata`. */
 const OUR_METADATA_ID = 1;
 
+const ZONE_KEY = 'shoal_zone';
+const MAX_ZONE_BYTES = 255;
+
 export interface ExtendedHandshake {
   /** The sender's listening port, when it told us. */
   readonly port?: number;
+  /** The sender's zone (our own key `shoal_zone`; other clients ignore it). */
+  readonly zone?: string;
   /** Requests that the sender keeps outstanding for us. */
   readonly requestQueue?: number;
   /** Name and version of the client. */
@@ -34,6 +39,7 @@ function frame(extendedId: number, ...payload: readonly Uint8Array[]): Buffer {
 /** Our extended handshake as a whole message. `metadataBytes` is the size of the info dictionary. */
 export function encodeExtendedHandshake(offer: {
   readonly port: number | undefined;
+  readonly zone: string | undefined;
   readonly requestQueue: number;
   readonly client: string;
   readonly metadataBytes: number;
@@ -45,6 +51,7 @@ export function encodeExtendedHandshake(offer: {
     ['v', Buffer.from(offer.client)],
   ]);
   if (offer.port !== undefined) dictionary.set('p', offer.port);
+  if (offer.zone !== undefined) dictionary.set(ZONE_KEY, Buffer.from(offer.zone));
   return frame(0, encodeBencode(dictionary));
 }
 
@@ -60,11 +67,14 @@ export function decodeExtendedHandshake(payload: Uint8Array): ExtendedHandshake 
   const port = numberIn(value.get('p'), 1, 65_535);
   const requestQueue = numberIn(value.get('reqq'), 1, 1_000_000);
   const client = value.get('v');
+  const zone = value.get(ZONE_KEY);
   const metadataId = names instanceof Map ? numberIn(names.get('ut_metadata'), 1, 255) : undefined;
   return {
     ...(port !== undefined && { port }),
     ...(requestQueue !== undefined && { requestQueue }),
     ...(client instanceof Uint8Array && { client: Buffer.from(client).toString('utf8').slice(0, 64) }),
+    ...(zone instanceof Uint8Array &&
+      zone.length <= MAX_ZONE_BYTES && { zone: Buffer.from(zone).toString('utf8') }),
     ...(metadataId !== undefined && { metadataId }),
   };
 }

@@ -269,12 +269,14 @@ t.test('handshakes round trip and are refused early', async () => {
 t.test('extended messages round trip', async () => {
   const message = encodeExtendedHandshake({
     port: 6881,
+    zone: 'eu1/rack7',
     requestQueue: 2000,
     client: 'Shoal',
     metadataBytes: 5,
   });
   t.strictSame(decodeExtendedHandshake(message.subarray(6)), {
     port: 6881,
+    zone: 'eu1/rack7',
     requestQueue: 2000,
     client: 'Shoal',
     metadataId: 1,

@@ -1,0 +1,82 @@
+/**
+ * SHA-1 of pieces off the event loop. The piece's buffer moves to a thread and back without a
+ * copy. Measured for 1 GiB in pieces of 1 MiB: 0.04 s of the event loop and 0.65 s of processor
+ * in all; `crypto.subtle` copies each piece and takes 0.7 s of the loop and 1.1 s in all. Small
+ * pieces are hashed on the spot: 256 KiB take 0.15 ms, less than a thread is worth.
+ */
+import { createHash } from 'node:crypto';
+import { Worker } from 'node:worker_threads';
+import type { Answer, Task } from './verifier-thread.ts';
+
+const SMALL_BYTES = 256 * 1024;
+
+/** The thread ends when no piece came for this long. */
+const IDLE_MS = 10_000;
+
+export interface Verifier {
+  /**
+   * Hashes the first `length` bytes. The buffer is away (detached) meanwhile; the one that comes
+   * back takes its place. Rejects when the thread died: the buffer is lost.
+   */
+  sha1(
+    buffer: ArrayBuffer,
+    length: number,
+  ): Promise<{ readonly digest: Uint8Array; readonly buffer: ArrayBuffer }>;
+  close(): void;
+}
+
+type Waiting = PromiseWithResolvers<Answer>;
+
+export function createVerifier(): Verifier {
+  const waiting = new Map<number, Waiting>();
+  let thread: Worker | undefined;
+  let idle: NodeJS.Timeout | undefined;
+  let next = 0;
+
+  function start(): Worker {
+    const started = new Worker(new URL('./verifier-thread.ts', import.meta.url));
+    started.on('message', (answer: Answer) => {
+      waiting.get(answer.id)?.resolve(answer);
+      waiting.delete(answer.id);
+      if (waiting.size === 0) idle = setTimeout(stop, IDLE_MS).unref();
+    });
+    started.on('error', (error: Error) => {
+      if (thread === started) thread = undefined;
+      for (const { reject } of waiting.values()) reject(error);
+      waiting.clear();
+    });
+    // It must not keep the process alive.
+    started.unref();
+    return started;
+  }
+
+  function stop(): void {
+    clearTimeout(idle);
+    const ending = thread;
+    thread = undefined;
+    for (const { reject } of waiting.values()) reject(new Error('the verifier was closed'));
+    waiting.clear();
+    void ending?.terminate();
+  }
+
+  return {
+    async sha1(buffer, length) {
+      if (length <= SMALL_BYTES) {
+        return {
+          digest: createHash('sha1')
+            .update(new Uint8Array(buffer, 0, length))
+            .digest(),
+          buffer,
+        };
+      }
+      clearTimeout(idle);
+      thread ??= start();
+      const answer: Waiting = Promise.withResolvers();
+      const task: Task = { id: next++, buffer, length };
+      waiting.set(task.id, answer);
+      thread.postMessage(task, [buffer]);
+      return answer.promise;
+    },
+    close: stop,
+  };
+}
