@@ -4,9 +4,8 @@
  * and the peers exchange the rest.
  *
  *     const seeding = createSeeding<Peer>({ pieceCount });
- *     seeding.join(peer);                                     // and have / haveAll / bitfield as they come
- *     for (const piece of seeding.reveal(peer, now)) peer.announce(piece);
- *     seeding.taken(peer, piece);                             // its last block was handed to the socket: reveal again
- *     seeding.have(peer, piece);                              // it announced the piece: reveal again (to every peer that waits)
+ *     seeding.join(peer, now);                    // and have / haveAll / bitfield as they come
+ *     seeding.taken(peer, piece, now);            // when the piece's last block went to its socket
+ *     for (const { peer, piece } of seeding.reveal(now)) peer.announce(piece); // after each of these, and four times a second
  */
-export { createSeeding, type Seeding, type SeedingOptions } from './seeding.ts';
+export { createSeeding, type Revelation, type Seeding, type SeedingOptions } from './seeding.ts';
