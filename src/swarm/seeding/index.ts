@@ -6,6 +6,6 @@
  *     const seeding = createSeeding<Peer>({ pieceCount });
  *     seeding.join(peer, now);                    // and have / haveAll / bitfield as they come
  *     seeding.taken(peer, piece, now);            // when the piece's last block went to its socket
- *     for (const { peer, piece } of seeding.reveal(now)) peer.announce(piece); // after each of these, and four times a second
+ *     for (const { peer, piece } of seeding.revealAll(now)) peer.announce(piece); // after each of these, and four times a second
  */
 export { createSeeding, type Revelation, type Seeding, type SeedingOptions } from './seeding.ts';

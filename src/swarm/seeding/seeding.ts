@@ -33,7 +33,8 @@ export interface Revelation<P> {
 export interface Seeding<P> {
   /** Pieces that nobody was shown and nobody has. */
   readonly unrevealed: number;
-  join(peer: P, now: number): void;
+  /** `observed`: it knows our pieces already; what it has counts, but nothing is shown to it. */
+  join(peer: P, now: number, observed?: boolean): void;
   leave(peer: P): void;
   /** The peer announced this piece, wherever it had it from. */
   have(peer: P, piece: number, now: number): void;
@@ -41,12 +42,14 @@ export interface Seeding<P> {
   /** As on the wire (BEP 3: high bit first). `bits` is not kept. */
   bitfield(peer: P, bits: Uint8Array): void;
   /** The last block of this piece was handed to the peer's socket: it counts as taken. */
-  taken(peer: P, piece: number, now: number): void;
+  taken(peer: P, piece: number, now?: number): void;
   /**
    * What to announce to whom now; it counts as shown. Call it after any of the above, and every
    * quarter of a second (hunger). O(peers) when something is shown, else O(1) but for hunger.
    */
-  reveal(now: number): Revelation<P>[];
+  revealAll(now: number): Revelation<P>[];
+  /** The same for one peer only, without the bound over all peers. */
+  reveal(peer: P, now: number, depth?: number): number[];
   /** Whether this peer was shown the piece. */
   shown(peer: P, piece: number): boolean;
 }
@@ -83,7 +86,8 @@ interface PeerState<P> {
   /** Usual time between two pieces. */
   intervalMs: number;
   hungry: boolean;
-  complete: boolean;
+  /** Has everything, or knows that we have. */
+  closed: boolean;
 }
 
 export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
@@ -201,7 +205,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     let best: PeerState<P> | undefined;
     let ties = 0;
     for (const state of peers.values()) {
-      if (state.complete || state.pending.size >= room) continue;
+      if (state.closed || state.pending.size >= room) continue;
       if (best !== undefined && state.total > best.total) continue;
       ties = best !== undefined && state.total === best.total ? ties + 1 : 1;
       if (ties === 1 || random() * ties < 1) best = state;
@@ -209,13 +213,22 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     return best;
   }
 
+  /** What is fresh is unknown to every peer. */
+  const anyFresh = (): number | undefined => (fresh > 0 ? pool[Math.floor(random() * fresh)] : undefined);
+
+  /** Shows one more piece, if there is one for this peer. */
+  function showNext(state: PeerState<P>, now: number): number | undefined {
+    if (state.closed) return undefined;
+    const piece = anyFresh() ?? (isHungry(state, now) ? rarestFor(state) : undefined);
+    if (piece !== undefined) show(state, piece, now);
+    return piece;
+  }
+
   function feed(now: number, limit: number, shownNow: Revelation<P>[]): void {
     for (const state of peers.values()) {
-      if (state.complete || !isHungry(state, now)) continue;
       while (pending < limit && state.pending.size < depth) {
-        const piece = rarestFor(state);
+        const piece = showNext(state, now);
         if (piece === undefined) break;
-        show(state, piece, now);
         shownNow.push({ peer: state.peer, piece });
       }
     }
@@ -225,7 +238,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     get unrevealed() {
       return fresh;
     },
-    join(peer, now) {
+    join(peer, now, observed = false) {
       if (peers.has(peer)) return;
       peers.set(peer, {
         peer,
@@ -235,7 +248,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
         gainedAt: now,
         intervalMs: 0,
         hungry: false,
-        complete: false,
+        closed: observed,
       });
     },
     leave(peer) {
@@ -265,7 +278,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     haveAll(peer) {
       const state = peers.get(peer);
       if (state === undefined) return;
-      state.complete = true;
+      state.closed = true;
       for (let piece = 0; piece < pieceCount; piece++) holds(state, piece);
     },
     bitfield(peer, bits) {
@@ -279,10 +292,20 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       const state = peers.get(peer);
       if (state === undefined) return;
       settle(state, piece);
-      measuredAt ??= now;
+      if (now !== undefined) measuredAt ??= now;
       takenLately++;
     },
-    reveal(now) {
+    reveal(peer, now, most = depth) {
+      const state = peers.get(peer);
+      const pieces: number[] = [];
+      while (state !== undefined && state.pending.size < most) {
+        const piece = showNext(state, now);
+        if (piece === undefined) break;
+        pieces.push(piece);
+      }
+      return pieces;
+    },
+    revealAll(now) {
       const shownNow: Revelation<P>[] = [];
       forget(now);
       const limit = ceiling(now);
@@ -291,9 +314,8 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       while (fresh > 0 && pending < limit) {
         const state = neediest(room);
         if (state === undefined) break;
-        // What is fresh is unknown to every peer.
-        const piece = pool[Math.floor(random() * fresh)] ?? 0;
-        show(state, piece, now);
+        const piece = showNext(state, now);
+        if (piece === undefined) break;
         shownNow.push({ peer: state.peer, piece });
       }
       if (fresh === 0 && pending < limit) feed(now, limit, shownNow);
