@@ -9,6 +9,8 @@ export interface PipelineInput {
   readonly requestQueue: number;
   /** It owes us blocks and sends none: it is only probed. */
   readonly stalled: boolean;
+  /** Blocks asked of this peer. Default 0. */
+  readonly outstanding?: number;
   /** Blocks asked of all peers, and bytes per second from all of them. */
   readonly totalOutstanding: number;
   readonly totalBytesPerSecond: number;
@@ -28,6 +30,6 @@ export function pipelineBlocks(input: PipelineInput): number {
   const byPace = Math.ceil((input.bytesPerSecond * PEER_SECONDS) / blockBytes);
   const wanted = Math.max(byPace, piece);
   const total = Math.max(Math.ceil((input.totalBytesPerSecond * TOTAL_SECONDS) / blockBytes), piece * 8);
-  const left = Math.max(total - input.totalOutstanding, 1);
+  const left = Math.max(total - input.totalOutstanding + (input.outstanding ?? 0), 1);
   return Math.max(1, Math.min(wanted, left, input.requestQueue));
 }
