@@ -4,7 +4,7 @@
  */
 import { createSwarm } from '#swarm';
 import { createLogger } from '#telemetry';
-import { fileSeed, filePartial, loadMetainfo } from './files.ts';
+import { filePartial, fileSeed, loadMetainfo } from './files.ts';
 
 const [role, path = '', description = '', port] = process.argv.slice(2);
 const metainfo = await loadMetainfo(description);

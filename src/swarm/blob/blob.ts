@@ -175,7 +175,7 @@ export function createBlob(
     unchoked: (peer) => fetching?.fill(peer),
     interested: () => sharing.interested(),
     rejected: (peer, piece, offset) => fetching?.refused(peer, piece, offset),
-    blockStart: (peer, piece, offset, length) => fetching?.blockStart(peer, piece, offset, length),
+    blockStart: (peer, piece, offset) => fetching?.blockStart(peer, piece, offset),
     blockEnd(peer, piece, offset, length, stored) {
       observer.payload('in', peer.connection.transport, length, peer.role);
       fetching?.blockEnd(peer, piece, offset, length, stored);

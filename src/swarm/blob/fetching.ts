@@ -70,7 +70,7 @@ export interface Fetching {
   introduced(peer: Peer, bits: Uint8Array): void;
   choked(peer: Peer, dropped: readonly { readonly piece: number; readonly offset: number }[]): void;
   refused(peer: Peer, piece: number, offset: number): void;
-  blockStart(peer: Peer, piece: number, offset: number, length: number): Uint8Array | undefined;
+  blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
   blockEnd(peer: Peer, piece: number, offset: number, length: number, stored: boolean): void;
   /** Asks this peer for more, as much as its pace wants. */
   fill(peer: Peer): void;
@@ -193,23 +193,20 @@ export function createFetching(options: FetchingOptions): Fetching {
   }
 
   async function verify(open: OpenPiece): Promise<void> {
-    const { piece } = open;
+    const { piece, bytes } = open;
     picker.verifying(piece);
     let digest: Uint8Array;
     try {
-      const hashed = await options.verifier.sha1(open.buffer, open.size);
-      digest = hashed.digest;
-      open.buffer = hashed.buffer;
+      digest = await options.verifier.sha1(bytes);
     } catch (error) {
-      // The buffer went with the thread: nobody's fault, once more.
+      // The thread died: nobody's fault, once more.
       if (closed || store.has(piece)) return;
       options.log.error({ err: error, piece }, 'piece could not be hashed');
       pieces.close(piece);
-      picker.failed(piece, undefined);
+      picker.failed(piece);
       return;
     }
     if (closed) return;
-    const { bytes } = open;
     if (!equal(digest, pieceHash(metainfo, piece))) {
       blame(open);
       return;
@@ -367,8 +364,9 @@ export function createFetching(options: FetchingOptions): Fetching {
       }
       fillAll();
     },
-    blockStart(peer, piece, offset, length) {
-      return pieces.get(piece)?.begin(offset, length, peer);
+    blockStart(peer, piece, offset) {
+      const open = pieces.get(piece);
+      return open?.begin(offset, peer) === true ? open.bytes : undefined;
     },
     blockEnd(peer, piece, offset, length, stored) {
       meter.add(length);

@@ -20,17 +20,14 @@ export interface Writer {
 
 export interface OpenPiece {
   readonly piece: number;
-  readonly size: number;
-  /** The piece's bytes, as far as they have come; empty while its buffer is away to be hashed. */
-  readonly bytes: Uint8Array;
-  /** The buffer under the bytes, maybe longer. */
-  buffer: ArrayBuffer;
+  /** The piece's bytes, as far as they have come. Shared memory, so that a thread can hash them where they are. */
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
   /** By block: who sent it, once it is whole. */
   readonly senders: (Sender | undefined)[];
   /** Blocks that are missing. */
   readonly missing: number;
-  /** Begins a block: where its bytes go, or undefined when it is here already. A slower writer of the same block is dropped. */
-  begin(offset: number, length: number, writer: Writer): Uint8Array | undefined;
+  /** Begins a block: true when its bytes may be written, false when it is here already. A slower writer of the same block is dropped. */
+  begin(offset: number, writer: Writer): boolean;
   /** A block is whole; false when it was whole before. */
   finish(offset: number, sender: Sender): boolean;
   /** A writer has gone: its block is free again. */
@@ -42,35 +39,52 @@ export interface OpenPiece {
 
 /** Memory of the pieces in progress, over all blobs. */
 export interface PieceMemory {
-  /** Takes room for a piece; `guaranteed` succeeds beyond the bound (a blob's first pieces, so that none starves). */
-  take(bytes: number, guaranteed: boolean): boolean;
-  give(bytes: number): void;
+  /** A buffer, or undefined when the bound is reached; `guaranteed` succeeds beyond it (a blob's first pieces, so that none starves). */
+  take(bytes: number, guaranteed: boolean): SharedArrayBuffer | undefined;
+  /** Gives a buffer back for others. */
+  give(buffer: SharedArrayBuffer): void;
   /** Room that is left, in bytes. */
   readonly left: number;
 }
 
+/** Unused buffers that are kept for the next pieces: new memory costs a page fault each 4 KiB. */
+const SPARE_BYTES = 32 * 1024 * 1024;
+
 export function createPieceMemory(maxBytes: number): PieceMemory {
+  const spare = new Map<number, SharedArrayBuffer[]>();
+  let spareBytes = 0;
   let taken = 0;
   return {
     get left() {
       return Math.max(0, maxBytes - taken);
     },
     take(bytes, guaranteed) {
-      if (!guaranteed && taken + bytes > maxBytes) return false;
+      if (!guaranteed && taken + bytes > maxBytes) return undefined;
       taken += bytes;
-      return true;
+      const reused = spare.get(bytes)?.pop();
+      if (reused === undefined) return new SharedArrayBuffer(bytes);
+      spareBytes -= bytes;
+      return reused;
     },
-    give(bytes) {
+    give(buffer) {
+      const bytes = buffer.byteLength;
       taken -= bytes;
+      if (taken === 0) {
+        // Nothing is downloaded: an idle agent keeps no buffers.
+        spare.clear();
+        spareBytes = 0;
+      } else if (spareBytes + bytes <= SPARE_BYTES) {
+        const list = spare.get(bytes) ?? [];
+        spare.set(bytes, list);
+        list.push(buffer);
+        spareBytes += bytes;
+      }
     },
   };
 }
 
 /** Every blob may have this many pieces in progress, whatever the others use. */
 const GUARANTEED_PIECES = 2;
-
-/** Unused buffers that a blob keeps for its next pieces, in bytes: new memory costs a page fault each 4 KiB. */
-const SPARE_BYTES = 16 * 1024 * 1024;
 
 export interface Pieces {
   /** Pieces that are open, being verified or being written. */
@@ -87,37 +101,25 @@ export interface Pieces {
   clear(): void;
 }
 
-function createOpenPiece(piece: number, size: number, memory: ArrayBuffer): OpenPiece {
-  const blocks = Math.ceil(size / BLOCK_BYTES);
-  let buffer = memory;
-  let bytes = new Uint8Array(memory, 0, size);
+function createOpenPiece(piece: number, bytes: Uint8Array<SharedArrayBuffer>): OpenPiece {
+  const blocks = Math.ceil(bytes.length / BLOCK_BYTES);
   const senders: (Sender | undefined)[] = new Array(blocks).fill(undefined);
   const writers: (Writer | undefined)[] = new Array(blocks).fill(undefined);
   let missing = blocks;
   return {
     piece,
-    size,
-    get bytes() {
-      return bytes;
-    },
-    get buffer() {
-      return buffer;
-    },
-    set buffer(back) {
-      buffer = back;
-      bytes = new Uint8Array(back, 0, size);
-    },
+    bytes,
     senders,
     get missing() {
       return missing;
     },
-    begin(offset, length, writer) {
+    begin(offset, writer) {
       const block = offset / BLOCK_BYTES;
-      if (senders[block] !== undefined) return undefined;
+      if (senders[block] !== undefined) return false;
       const earlier = writers[block];
       if (earlier !== undefined && earlier !== writer) earlier.dropBlock();
       writers[block] = writer;
-      return bytes.subarray(offset, offset + length);
+      return true;
     },
     finish(offset, sender) {
       const block = offset / BLOCK_BYTES;
@@ -147,16 +149,13 @@ export function createPieces(options: {
 }): Pieces {
   const { pieceLength, memory } = options;
   const open = new Map<number, OpenPiece>();
-  const spare: ArrayBuffer[] = [];
 
   function close(piece: number): void {
     const closing = open.get(piece);
     if (closing === undefined) return;
     closing.release();
     open.delete(piece);
-    memory.give(pieceLength);
-    const kept = (spare.length + 1) * pieceLength <= SPARE_BYTES;
-    if (kept && !closing.buffer.detached) spare.push(closing.buffer);
+    memory.give(closing.bytes.buffer);
   }
 
   return {
@@ -170,9 +169,9 @@ export function createPieces(options: {
     ensure(piece) {
       const known = open.get(piece);
       if (known !== undefined) return known;
-      if (!memory.take(pieceLength, open.size < GUARANTEED_PIECES)) return undefined;
-      const buffer = spare.pop() ?? new ArrayBuffer(pieceLength);
-      const created = createOpenPiece(piece, options.pieceSize(piece), buffer);
+      const buffer = memory.take(pieceLength, open.size < GUARANTEED_PIECES);
+      if (buffer === undefined) return undefined;
+      const created = createOpenPiece(piece, new Uint8Array(buffer, 0, options.pieceSize(piece)));
       open.set(piece, created);
       return created;
     },
@@ -182,7 +181,6 @@ export function createPieces(options: {
     },
     clear() {
       for (const piece of [...open.keys()]) close(piece);
-      spare.length = 0;
     },
   };
 }

@@ -1,24 +1,19 @@
-/** The thread of verifier.ts: takes a buffer, gives it back with the SHA-1 of its beginning. */
+/** The thread of verifier.ts: hashes shared memory where it is. */
 import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 
 export interface Task {
   readonly id: number;
-  readonly buffer: ArrayBuffer;
-  readonly length: number;
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
 }
 
 export interface Answer {
   readonly id: number;
-  readonly buffer: ArrayBuffer;
   readonly digest: Uint8Array;
 }
 
 const port = parentPort;
-port?.on('message', ({ id, buffer, length }: Task) => {
-  const digest = createHash('sha1')
-    .update(new Uint8Array(buffer, 0, length))
-    .digest();
-  const answer: Answer = { id, buffer, digest };
-  port.postMessage(answer, [buffer]);
+port?.on('message', ({ id, bytes }: Task) => {
+  const answer: Answer = { id, digest: createHash('sha1').update(bytes).digest() };
+  port.postMessage(answer);
 });

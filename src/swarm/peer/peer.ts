@@ -48,8 +48,8 @@ export interface PeerEvents {
   interested(peer: Peer): void;
   /** It will not send this block. */
   rejected(peer: Peer, piece: number, offset: number): void;
-  /** A block that we asked for begins: where to put it, or undefined when it is no longer wanted. */
-  blockStart(peer: Peer, piece: number, offset: number, length: number): Uint8Array | undefined;
+  /** A block that we asked for begins: the bytes of its piece, or undefined when it is no longer wanted. */
+  blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
   /** A block that we asked for is complete; `stored` when it is where `blockStart` said. */
   blockEnd(peer: Peer, piece: number, offset: number, length: number, stored: boolean): void;
   /** A batch of bytes was handled: the time to ask for more. */
@@ -123,7 +123,7 @@ export interface Peer {
   /** Bytes per second to them. */
   upRate(now: number): number;
   /** Begins: announces our pieces, then reads `rest`, what came behind the handshake, and all that follows. */
-  start(announce: 'all' | 'none' | 'held', rest: Uint8Array): void;
+  start(announce: 'all' | 'none' | 'held', rest: Buffer): void;
   setInterested(interested: boolean): void;
   setChoking(choking: boolean): void;
   announce(piece: number): void;
@@ -283,7 +283,7 @@ export function createPeer(options: PeerOptions): Peer {
         waste(WASTE_BLOCK, 'blocks that were not asked for');
         return undefined;
       }
-      return events.blockStart(peer, piece, offset, length);
+      return events.blockStart(peer, piece, offset);
     },
     blockEnd(piece, offset, length, stored) {
       progressAt = now();
@@ -299,7 +299,7 @@ export function createPeer(options: PeerOptions): Peer {
     fast,
   });
 
-  function receive(chunk: Uint8Array): void {
+  function receive(chunk: Buffer): void {
     heardAt = now();
     try {
       decoder.push(chunk);

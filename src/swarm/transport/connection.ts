@@ -3,7 +3,7 @@ import type { Transport } from '../port.ts';
 /** What happens on a connection. Handlers must not throw. */
 export interface ConnectionEvents {
   /** Bytes came. `chunk` is the transport's own buffer, valid during the call only. */
-  data(chunk: Uint8Array): void;
+  data(chunk: Buffer): void;
   /** The connection is over, whoever ended it. Called once; nothing comes after it. */
   closed(reason: string): void;
 }

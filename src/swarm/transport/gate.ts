@@ -12,7 +12,7 @@ const MAX_EARLY_BYTES = 256 * 1024;
 export interface Greeting {
   readonly handshake: Handshake;
   /** Takes the bytes that came behind the handshake. */
-  rest(): Uint8Array;
+  rest(): Buffer;
 }
 
 /** Waits for the peer's handshake. Rejects, with the connection closed, when it is none, late, or the connection ends. */
