@@ -1,6 +1,19 @@
 /** One side of a pair on WebTorrent, plain TCP: `seed FOLDER TORRENT` or `get FOLDER TORRENT PORT`. */
 import { readFile } from 'node:fs/promises';
-import WebTorrent from 'webtorrent';
+
+/** The part of the module that is used; it comes without types. */
+interface Torrent {
+  once(event: 'ready' | 'done', listener: () => void): void;
+  addPeer(address: string): void;
+}
+interface Client {
+  readonly torrentPort: number;
+  add(torrent: Uint8Array, options: object): Torrent;
+}
+const moduleName = 'webtorrent';
+const { default: WebTorrent } = (await import(moduleName)) as {
+  readonly default: new (options: object) => Client;
+};
 
 const [role, folder = '', torrentPath = '', port] = process.argv.slice(2);
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);

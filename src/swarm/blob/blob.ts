@@ -112,7 +112,6 @@ export function createBlob(
   const holdings = createHoldings(count);
   const sharing = createSharing({
     pieceCount: count,
-    pieceLength: metainfo.pieceLength,
     holds: (piece) => store.has(piece),
     holdings,
     distance,
@@ -261,8 +260,9 @@ export function createBlob(
     observer.connected(connection.transport);
     holdings.join(peer);
     fetching?.join(peer);
-    peer.start(sharing.greeting(), greeting.rest());
-    if (!peer.closed) sharing.join(peer);
+    peer.greet(sharing.greeting());
+    sharing.join(peer);
+    peer.start(greeting.rest());
     commons.wake();
   }
 

@@ -149,6 +149,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       pieceBytes: metainfo.pieceLength,
       requestQueue: peer.requestQueue,
       stalled: source.stalledAt !== undefined,
+      outstanding: peer.outstanding,
       totalOutstanding,
       totalBytesPerSecond: meter.rate(at),
     });

@@ -15,14 +15,8 @@ const UPLOAD_SLOTS = 64;
 const DECIDE_MS = 1_000;
 const REVEAL_MS = 250;
 
-/** Pieces that a peer may have been shown and not yet taken: at least so many, and so long at its pace. */
-const MIN_DEPTH = 3;
-const MAX_DEPTH = 32;
-const DEPTH_SECONDS = 0.3;
-
 export interface SharingOptions {
   readonly pieceCount: number;
-  readonly pieceLength: number;
   readonly holds: (piece: number) => boolean;
   readonly holdings: Holdings;
   /** Zone distance of a peer. */
@@ -55,8 +49,6 @@ export function createSharing(options: SharingOptions): Sharing {
   const { holdings, now } = options;
   const choker = createChoker<Peer>({ slots: UPLOAD_SLOTS });
   let seeding: Seeding<Peer> | undefined;
-  /** Peers that know our pieces only as far as they were revealed. */
-  const shown = new Set<Peer>();
   let gained = false;
   let decideAt = 0;
   let revealAt = 0;
@@ -74,16 +66,11 @@ export function createSharing(options: SharingOptions): Sharing {
     for (const { peer } of candidates) peer.setChoking(!allowed.has(peer));
   }
 
-  function reveal(peer: Peer, at: number): void {
-    if (seeding === undefined || peer.closed) return;
-    const pace = Math.ceil((peer.upRate(at) * DEPTH_SECONDS) / options.pieceLength);
-    const depth = Math.max(MIN_DEPTH, Math.min(MAX_DEPTH, pace));
-    for (const piece of seeding.reveal(peer, at, depth)) peer.announce(piece);
-  }
-
-  function revealAll(at: number): void {
+  function reveal(): void {
+    if (seeding === undefined) return;
+    const at = now();
     revealAt = at + REVEAL_MS;
-    for (const peer of shown) reveal(peer, at);
+    for (const { peer, piece } of seeding.revealAll(at)) peer.announce(piece);
   }
 
   function isEmpty(): boolean {
@@ -98,30 +85,26 @@ export function createSharing(options: SharingOptions): Sharing {
       return 'held';
     },
     join(peer) {
-      if (seeding === undefined) return;
-      seeding.join(peer, now());
-      shown.add(peer);
-      reveal(peer, now());
+      seeding?.join(peer, now());
+      reveal();
     },
     leave(peer) {
       seeding?.leave(peer);
-      shown.delete(peer);
+      reveal();
       if (peer.interested && !peer.amChoking) decide();
     },
     have(peer, piece) {
-      if (seeding === undefined) return;
-      const at = now();
-      seeding.have(peer, piece, at);
-      if (shown.has(peer)) reveal(peer, at);
+      seeding?.have(peer, piece, now());
+      reveal();
     },
     pieces(peer, bits) {
       if (bits === 'all') seeding?.haveAll(peer);
       else seeding?.bitfield(peer, bits);
+      reveal();
     },
     served(peer, piece) {
-      if (seeding === undefined || !shown.has(peer)) return;
-      seeding.taken(peer, piece);
-      reveal(peer, now());
+      seeding?.taken(peer, piece, now());
+      reveal();
     },
     gained(piece) {
       gained = true;
@@ -131,14 +114,14 @@ export function createSharing(options: SharingOptions): Sharing {
       seeding = createSeeding({ pieceCount: options.pieceCount });
       for (const peer of holdings.peers()) {
         // These know all our pieces; what they have still counts as seen.
-        seeding.join(peer, now());
+        seeding.join(peer, now(), true);
         seeding.bitfield(peer, holdings.bits(peer));
       }
     },
     interested: decide,
     tick(at) {
       if (at >= decideAt) decide();
-      if (at >= revealAt) revealAll(at);
+      if (at >= revealAt) reveal();
     },
   };
 }

@@ -122,8 +122,10 @@ export interface Peer {
   downRate(now: number): number;
   /** Bytes per second to them. */
   upRate(now: number): number;
-  /** Begins: announces our pieces, then reads `rest`, what came behind the handshake, and all that follows. */
-  start(announce: 'all' | 'none' | 'held', rest: Buffer): void;
+  /** The first messages: our pieces, and the extended handshake. */
+  greet(announce: 'all' | 'none' | 'held'): void;
+  /** Reads `rest`, what came behind the handshake, and all that follows. */
+  start(rest: Buffer): void;
   setInterested(interested: boolean): void;
   setChoking(choking: boolean): void;
   announce(piece: number): void;
@@ -368,7 +370,7 @@ export function createPeer(options: PeerOptions): Peer {
     },
     downRate: (at) => down.rate(at),
     upRate: (at) => up.rate(at),
-    start(announce, rest) {
+    greet(announce) {
       if (announce === 'all' && fast) outbox.add('haveAll');
       else if (announce === 'none') {
         if (fast) outbox.add('haveNone');
@@ -386,6 +388,8 @@ export function createPeer(options: PeerOptions): Peer {
           }),
         );
       }
+    },
+    start(rest) {
       if (rest.length > 0) receive(rest);
       if (closed) return;
       connection.attach({ data: receive, closed: (reason) => peer.close(reason) });
