@@ -14,7 +14,7 @@ export interface BlobInfo {
 export interface BlobStore {
   /** Opens a complete blob, unchanged since it was stored, or undefined. The reader keeps its bytes even while it is deleted. */
   open(digest: Digest): Promise<BlobReader | undefined>;
-  /** Size of a complete blob, without opening it. */
+  /** A complete blob that `open` would give: its file is there and unchanged. Reads none of it, unless it was touched. */
   stat(digest: Digest): Promise<BlobInfo | undefined>;
   list(): AsyncIterable<BlobInfo>;
   /** Totals of the complete blobs; kept up to date, cheap to ask. */
@@ -40,7 +40,7 @@ export interface BlobStore {
 export interface BlobReader extends SeedStore {
   readonly digest: Digest;
   readonly size: number;
-  /** A Node stream of bytes `start` to `end` inclusive, by default all. Reads in large chunks. Closing the reader does not cut a running stream. */
+  /** A Node stream of bytes `start` to `end` inclusive, by default all. Reads in large chunks. Closing the reader does not cut a running stream. A range that is not within the blob throws 'invalid'. */
   stream(range?: { readonly start: number; readonly end: number }): Readable;
   /** The pieces view that the swarm needs: the piece length is given by the metainfo. */
   close(): Promise<void>;
@@ -85,6 +85,6 @@ export interface PartialBlob {
   commit(): Promise<BlobInfo>;
   /** Lets go; the pieces stay for a later run. */
   close(): Promise<void>;
-  /** Gives the pieces up and removes them. */
+  /** Gives the pieces up and removes them; does nothing after `close`. Like `close`, waits for a running commit. */
   discard(): Promise<void>;
 }

@@ -25,6 +25,16 @@ export {
   string,
   url,
 } from './kinds.ts';
+export {
+  type Admission,
+  besideListener,
+  checkAdmission,
+  dataFolder,
+  dataFolderHelp,
+  listenerOptions,
+  logLevel,
+  tlsFiles,
+} from './listeners.ts';
 export { nearest } from './nearest.ts';
 export {
   defineOptions,

@@ -43,10 +43,13 @@ export function withDefault<T>(
   return { kind, help, list: false, fallback, fallbackHelp };
 }
 
-/** An option whose default follows from options above it in the table; `fallbackHelp` says how. */
+/**
+ * An option whose default follows from options above it in the table; `fallbackHelp` says how. It answers
+ * undefined only when what it follows from is missing or wrong, which is an error of its own.
+ */
 export function derived<T>(
   kind: Kind<T>,
-  fallback: (earlier: EarlierText) => string,
+  fallback: (earlier: EarlierText) => string | undefined,
   fallbackHelp: string,
   help: string,
 ): Option<T> {

@@ -41,8 +41,10 @@ export function resolveOptions<const T extends OptionTable>(table: T, sources: S
   const values: Record<string, unknown> = {};
   for (const [key, option] of Object.entries(table)) {
     const setting = choose(key, option, sources, file, settings);
-    if (setting) settings.set(key, setting);
+    const wrong = problems.length;
     values[key] = read(key, option, setting, problems);
+    // A wrong value is reported once, not again by the defaults that follow from it.
+    if (setting && problems.length === wrong) settings.set(key, setting);
   }
   if (problems.length > 0) throw new ConfigError(problems);
   return { values: values as Values<T>, settings };

@@ -4,5 +4,5 @@
  * one list, and changes to it in batches.
  */
 export type { Discovery, Membership } from './port.ts';
-export { createTrackerDiscovery, type TrackerDiscoveryOptions } from './tracker-client.ts';
 export { createStaticDiscovery } from './static.ts';
+export { createTrackerDiscovery, type TrackerDiscoveryOptions } from './tracker-client.ts';

@@ -13,8 +13,9 @@ import Fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
 } from 'fastify';
-import { OciError } from '#oci';
+import { OciError, type OciErrorCode } from '#oci';
 import type { Logger, Metrics } from '#telemetry';
 import type { HostPort } from './host-port.ts';
 import { ProblemError } from './problem.ts';
@@ -43,9 +44,12 @@ export interface HttpServer {
   close(deadlineMs?: number): Promise<void>;
 }
 
+/** How long the rest of a body that was not read is thrown away, so that the client sees the answer. */
+const LINGER_MS = 10_000;
 /** A connection without a byte in either direction for this long is closed. */
 const IDLE_SOCKET_MS = 60_000;
 const DRAIN_MS = 30_000;
+const DRAIN_STEP_MS = 100;
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { log, metrics } = options;
@@ -57,11 +61,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   };
   const app: FastifyInstance = Fastify({
     loggerInstance: log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: requestId,
     routerOptions: { maxParamLength: 1024 },
     forceCloseConnections: 'idle',
     exposeHeadRoutes: false,
+    frameworkErrors: (error, request, reply) => void answerError(log, error, request, reply),
     serverFactory: (handler) =>
       (secure
         ? https.createServer({ ...limits, ...secure }, handler)
@@ -76,6 +81,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     reply.header('x-request-id', request.id);
   });
   app.addHook('onResponse', async (request, reply) => {
+    boundUnreadBody(request.raw);
     const line = {
       reqId: request.id,
       method: request.method,
@@ -115,9 +121,22 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     },
     async close(deadlineMs = DRAIN_MS) {
       const cut = setTimeout(() => app.server.closeAllConnections(), deadlineMs);
-      await app.close().finally(() => clearTimeout(cut));
+      // A connection whose answer ends while we drain would be kept alive for the next request.
+      const idle = setInterval(() => app.server.closeIdleConnections(), DRAIN_STEP_MS);
+      await app.close().finally(() => {
+        clearTimeout(cut);
+        clearInterval(idle);
+      });
     },
   };
+}
+
+/** What is left of a body after the answer is dropped as it comes; a client that never ends it is cut. */
+function boundUnreadBody(request: http.IncomingMessage): void {
+  if (request.complete || request.destroyed) return;
+  request.resume();
+  const cut = setTimeout(() => request.socket.destroy(), LINGER_MS).unref();
+  request.once('close', () => clearTimeout(cut));
 }
 
 /** A caller's id is kept when it is short and plain, so that one id follows a pull through every hop. */
@@ -128,18 +147,21 @@ function requestId(request: { headers: http.IncomingHttpHeaders }): string {
 
 function answerError(
   log: Logger,
-  error: FastifyError | OciError | ProblemError | Error,
+  error: (FastifyError | OciError | ProblemError | Error) & { readonly code?: unknown },
   request: FastifyRequest,
   reply: FastifyReply,
 ): FastifyReply {
   const known = recognise(error);
-  if (!known) log.error({ err: error, reqId: request.id }, 'request failed');
+  if (!known) {
+    const clientGone = request.raw.destroyed && !request.raw.complete;
+    log[clientGone ? 'debug' : 'error']({ err: error, reqId: request.id }, 'request failed');
+  }
   const registry = request.url === '/v2' || request.url.startsWith('/v2/');
   if (registry) {
     const oci =
       known instanceof OciError
         ? known
-        : new OciError('UNKNOWN', known?.message ?? 'internal error', undefined, {
+        : new OciError(codeOf(error), known?.message ?? 'internal error', undefined, {
             status: known?.status ?? 500,
           });
     return reply.status(oci.status).headers(oci.headers).type('application/json').send(oci.envelope());
@@ -153,6 +175,11 @@ function answerError(
           known?.message ?? 'internal error',
         );
   return reply.status(problem.status).type('application/problem+json').send(problem.body());
+}
+
+/** The router refuses a path that is not valid percent-encoding before the registry sees it. */
+function codeOf(error: { readonly code?: unknown }): OciErrorCode {
+  return error.code === 'FST_ERR_BAD_URL' ? 'NAME_INVALID' : 'UNKNOWN';
 }
 
 /** Errors that an answer may speak of; anything else is a surprise and stays in the log. */

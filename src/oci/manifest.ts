@@ -110,7 +110,8 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
     blobs: blobs.map(toDescriptor),
     manifests: (content.manifests ?? []).map(toDescriptor),
     subject: content.subject && toDescriptor(content.subject),
-    artifactType: content.artifactType ?? (content.subject ? content.config?.mediaType : undefined),
+    // Referrers API: an empty artifactType counts as missing, and then an image's config speaks for it.
+    artifactType: content.artifactType || (content.subject ? content.config?.mediaType : undefined),
     annotations: content.annotations,
   };
 }

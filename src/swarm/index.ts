@@ -8,6 +8,8 @@
  *
  * Nothing outside this room knows an engine, a wire or a transport.
  */
+
+export { createSwarm } from './engine.ts';
 export type {
   DownloadStats,
   PeerAddress,
@@ -23,4 +25,3 @@ export type {
   SwarmOptions,
   Transport,
 } from './port.ts';
-export { createSwarm } from './engine.ts';

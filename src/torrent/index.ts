@@ -3,18 +3,19 @@
  * The info dictionary follows from the blob's bytes alone, so two origins that never spoke
  * make the same swarm. Everything parsed here is bounded and checked before it is believed.
  */
+
+export { type MetainfoCatalog, openMetainfoCatalog } from './catalog.ts';
 export { type InfoHash, parseInfoHash } from './info-hash.ts';
 export {
   createMetainfo,
   encodeMetainfo,
-  type Metainfo,
   MAX_METAINFO_BYTES,
-  type MetainfoSources,
+  type Metainfo,
   MetainfoError,
+  type MetainfoSources,
   parseMetainfo,
   pieceCount,
   pieceHash,
   pieceLengthFor,
   pieceSize,
 } from './metainfo.ts';
-export { type MetainfoCatalog, openMetainfoCatalog } from './catalog.ts';

@@ -11,6 +11,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
+import { sumMetric } from './metrics-text.ts';
 
 const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
 const READY_ATTEMPTS = 300;
@@ -97,18 +98,4 @@ export async function startProgram(
     signal,
     restart: start,
   };
-}
-
-/** Adds up the samples of `name` that carry all of `labels` in Prometheus' text format. */
-export function sumMetric(text: string, name: string, labels: Readonly<Record<string, string>>): number {
-  let sum = 0;
-  for (const line of text.split('\n')) {
-    const sample = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
-    if (sample?.[1] !== name) continue;
-    const given = sample[2] ?? '';
-    if (Object.entries(labels).every(([label, value]) => given.includes(`${label}="${value}"`))) {
-      sum += Number(sample[3]);
-    }
-  }
-  return sum;
 }

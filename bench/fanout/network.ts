@@ -1,0 +1,76 @@
+/**
+ * Nodes with links of their own: one network namespace each, joined by a bridge in another, every
+ * link limited both ways by a token bucket (tbf). Nothing of it touches the machine's own network.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+
+export interface Network {
+  /** Namespace of node `index`; 0 is the seed's. */
+  namespace(index: number): string;
+  /** Its address on the shared network. */
+  address(index: number): string;
+  /** Limits both directions of a node's link from now on. */
+  setRate(index: number, rate: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Makes `nodes` namespaces whose links run at `rate` (tc's notation, for example 100mbit). Needs root. */
+export async function createNetwork(nodes: number, rate: string): Promise<Network> {
+  const prefix = `shoal${process.pid}`;
+  const hub = `${prefix}hub`;
+  const namespace = (index: number): string => `${prefix}n${index}`;
+  const address = (index: number): string => `10.77.${Math.floor(index / 200)}.${(index % 200) + 1}`;
+  const ip = (...args: string[]): Promise<unknown> => run('ip', args);
+  const shape = (space: string, link: string, limit: string): Promise<unknown> =>
+    run('ip', [
+      'netns',
+      'exec',
+      space,
+      'tc',
+      'qdisc',
+      'replace',
+      'dev',
+      link,
+      'root',
+      'tbf',
+      'rate',
+      limit,
+      'burst',
+      '64kb',
+      'latency',
+      '200ms',
+    ]);
+  const made: string[] = [];
+
+  const close = async (): Promise<void> => {
+    for (const space of made) await ip('netns', 'del', space).catch(() => undefined);
+  };
+  try {
+    await ip('netns', 'add', hub);
+    made.push(hub);
+    await ip('-n', hub, 'link', 'add', 'br0', 'type', 'bridge');
+    await ip('-n', hub, 'link', 'set', 'br0', 'up');
+    for (let index = 0; index < nodes; index += 1) {
+      const space = namespace(index);
+      await ip('netns', 'add', space);
+      made.push(space);
+      await ip('-n', hub, 'link', 'add', `v${index}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', space);
+      await ip('-n', hub, 'link', 'set', `v${index}`, 'master', 'br0', 'up');
+      await ip('-n', space, 'addr', 'add', `${address(index)}/16`, 'dev', 'eth0');
+      await ip('-n', space, 'link', 'set', 'eth0', 'up');
+      await ip('-n', space, 'link', 'set', 'lo', 'up');
+    }
+    const setRate = async (index: number, limit: string): Promise<void> => {
+      await shape(namespace(index), 'eth0', limit);
+      await shape(hub, `v${index}`, limit);
+    };
+    for (let index = 0; index < nodes; index += 1) await setRate(index, rate);
+    return { namespace, address, setRate, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

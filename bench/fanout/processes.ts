@@ -1,0 +1,42 @@
+/** Child processes inside the namespaces of a bench, ended with it. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+
+export interface Processes {
+  start(namespace: string, command: string, args: readonly string[]): ChildProcess;
+  /** Runs to the end and answers with the standard output. Rejects when it fails. */
+  run(namespace: string, command: string, args: readonly string[]): Promise<string>;
+  close(): Promise<void>;
+}
+
+export function createProcesses(): Processes {
+  const running = new Set<ChildProcess>();
+  const start = (namespace: string, command: string, args: readonly string[]): ChildProcess => {
+    const child = spawn('ip', ['netns', 'exec', namespace, command, ...args], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    running.add(child);
+    child.once('exit', () => running.delete(child));
+    return child;
+  };
+  return {
+    start,
+    async run(namespace, command, args) {
+      const child = start(namespace, command, args);
+      let output = '';
+      child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+      const [code] = (await once(child, 'close')) as [number | null];
+      if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
+      return output;
+    },
+    async close() {
+      const ends = [...running].map(async (child) => {
+        child.kill('SIGKILL');
+        await once(child, 'exit');
+      });
+      await Promise.all(ends);
+    },
+  };
+}

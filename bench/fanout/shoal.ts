@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { open, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { content, contentDigest } from '../../test/support/content.ts';
+import { sumMetric } from '../../test/support/metrics-text.ts';
+import type { Outcome, Scenario } from '../fanout.ts';
+import type { Network } from './network.ts';
+import { createProcesses, type Processes } from './processes.ts';
+
+const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
+const curl = ['curl', '-sS', '--fail', '--max-time', '600'] as const;
+
+/** An origin in namespace 0 and an agent in each other one; each agent's mirror is asked for every blob. */
+export async function runShoal(scenario: Scenario, network: Network, folder: string): Promise<Outcome> {
+  const processes = createProcesses();
+  try {
+    const origin = `http://${network.address(0)}:5000`;
+    processes.start(network.namespace(0), bin, [
+      ...[
+        'origin',
+        '--listen',
+        `${network.address(0)}:5000`,
+        '--bittorrent-listen',
+        `${network.address(0)}:6881`,
+      ],
+      ...['--admission', 'open', '--data', path.join(folder, 'origin'), '--log-level', 'warn'],
+    ]);
+    await untilReady(processes, network.namespace(0), origin);
+    const digests = await push(processes, network.namespace(0), origin, scenario.sizes, folder);
+
+    const agents = new Map<number, ReturnType<Processes['start']>>();
+    for (let index = 1; index <= scenario.nodes; index += 1) {
+      const agent = processes.start(network.namespace(index), bin, [
+        ...['agent', '--origin', origin, '--listen', '127.0.0.1:5001'],
+        ...['--bittorrent-listen', `${network.address(index)}:6882`, '--admission', 'open'],
+        ...['--data', path.join(folder, `agent${index}`), '--log-level', 'warn', ...scenario.flags],
+      ]);
+      agents.set(index, agent);
+    }
+    for (const index of agents.keys())
+      await untilReady(processes, network.namespace(index), 'http://127.0.0.1:5001');
+
+    const started = performance.now();
+    const half = (scenario.sizes.reduce((sum, size) => sum + size, 0) / scenario.bytesPerSecond / 2) * 1000;
+    const doomed = (index: number): boolean => index > scenario.nodes - scenario.kill;
+    const pull = async (index: number): Promise<number | undefined> => {
+      await delay((index - 1) * scenario.staggerSeconds * 1000);
+      const from = performance.now();
+      if (doomed(index)) setTimeout(() => agents.get(index)?.kill('SIGKILL'), half);
+      try {
+        await Promise.all(digests.map((digest) => check(processes, network.namespace(index), digest)));
+      } catch (error) {
+        if (doomed(index)) return undefined;
+        throw error;
+      }
+      return (performance.now() - from) / 1000;
+    };
+    const seconds = await Promise.all([...agents.keys()].map(pull));
+    const total = (performance.now() - started) / 1000;
+    const metrics = await processes.run(network.namespace(0), curl[0], [
+      ...curl.slice(1),
+      `${origin}/metrics`,
+    ]);
+    return {
+      seconds,
+      total,
+      seedBytes: sumMetric(metrics, 'shoal_origin_blob_bytes_total', { direction: 'out' }),
+    };
+  } finally {
+    await processes.close();
+  }
+}
+
+async function untilReady(processes: Processes, namespace: string, url: string): Promise<void> {
+  const flags = ['--retry', '100', '--retry-delay', '1', '--retry-connrefused', '-o', '/dev/null'];
+  await processes.run(namespace, curl[0], [...curl.slice(1), ...flags, `${url}/readyz`]);
+}
+
+/** Pushes one blob a size, from inside the origin's namespace. */
+async function push(
+  processes: Processes,
+  namespace: string,
+  origin: string,
+  sizes: readonly number[],
+  folder: string,
+): Promise<string[]> {
+  const digests: string[] = [];
+  for (const [seed, size] of sizes.entries()) {
+    const file = path.join(folder, `blob${seed}`);
+    const handle = await open(file, 'w');
+    for (const chunk of content(seed, size)) await handle.write(chunk);
+    await handle.close();
+    const digest = contentDigest(seed, size);
+    const begun = await processes.run(namespace, curl[0], [
+      ...curl.slice(1),
+      '-i',
+      '-X',
+      'POST',
+      `${origin}/v2/bench/blob/blobs/uploads/`,
+    ]);
+    const location = new URL(/^location: (\S+)/im.exec(begun)?.[1] ?? '', origin);
+    location.searchParams.set('digest', digest);
+    await processes.run(namespace, curl[0], [
+      ...curl.slice(1),
+      '-T',
+      file,
+      '-H',
+      'content-type: application/octet-stream',
+      location.href,
+    ]);
+    // Asking for the torrent waits until its piece hashes are there.
+    await processes.run(namespace, curl[0], [
+      ...curl.slice(1),
+      '-o',
+      '/dev/null',
+      `${origin}/v2/bench/blob/_shoal/torrents/${digest}`,
+    ]);
+    digests.push(digest);
+  }
+  await writeFile(path.join(folder, 'digests'), digests.join('\n'));
+  return digests;
+}
+
+/** Pulls one blob through the mirror of a node and checks its sha256. */
+async function check(processes: Processes, namespace: string, digest: string): Promise<void> {
+  const child = processes.start(namespace, curl[0], [
+    ...curl.slice(1),
+    `http://127.0.0.1:5001/v2/bench/blob/blobs/${digest}`,
+  ]);
+  const hash = createHash('sha256');
+  if (!child.stdout) throw new Error('no output');
+  for await (const chunk of child.stdout) hash.update(chunk as Buffer);
+  const got = `sha256:${hash.digest('hex')}`;
+  if (got !== digest) throw new Error(`${namespace} got ${got} instead of ${digest}`);
+}

@@ -1,0 +1,267 @@
+/**
+ * The download of one blob. It alone changes the blob's state, in this order:
+ *
+ *   fetching   pieces come over the swarm, and in ranges from the origin while the swarm is slow
+ *   verifying  every piece is here; the whole blob's sha256 is compared
+ *   complete   the blob is in the cache and seeded      (or)
+ *   failed     the reason is kept; verified pieces stay for the next attempt
+ *
+ * It runs to its end whether clients stay or not. Clients read from it by `follow`.
+ */
+import { type BlobStore, BlobStoreError, type PartialBlob } from '#blobs';
+import type { Discovery, Membership } from '#discovery';
+import { type Digest, OciError } from '#oci';
+import type { PeerAddress, PieceSource, Swarm, SwarmDownload } from '#swarm';
+import type { Logger } from '#telemetry';
+import { type Metainfo, type MetainfoCatalog, pieceCount } from '#torrent';
+import type { Cache } from './cache.ts';
+import type { FallbackLimits } from './fallback-policy.ts';
+import { createFollowers, type Follower } from './followers.ts';
+import type { AgentMetrics } from './metrics.ts';
+import type { OriginClient } from './origin-client.ts';
+import { watchProgress } from './progress-watch.ts';
+import type { Repository } from './repository.ts';
+
+/** What every download works with. */
+export interface DownloadContext {
+  readonly store: BlobStore;
+  readonly catalog: MetainfoCatalog;
+  readonly swarm: Swarm;
+  readonly discovery: Discovery;
+  readonly origin: OriginClient;
+  readonly cache: Cache;
+  readonly metrics: AgentMetrics;
+  readonly limits: FallbackLimits;
+  readonly log: Logger;
+}
+
+export interface DownloadStatus {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly state: 'fetching' | 'verifying' | 'complete' | 'failed';
+  readonly verifiedBytes: number;
+  readonly connectedPeers: number;
+  readonly bytesPerSecond: number;
+  readonly clients: number;
+}
+
+export interface Download {
+  readonly metainfo: Metainfo;
+  /** Where a piece that is here came from. */
+  source(piece: number): PieceSource | undefined;
+  /** Fills `into` from `position`; all of it must be inside pieces that `Follower.wait` gave out. */
+  read(position: number, into: Uint8Array): Promise<void>;
+  /** Reads along from this piece. The bytes stay readable until the follower is closed. */
+  follow(piece: number): Follower;
+  status(): DownloadStatus;
+  /** Resolves when the blob is in the cache and seeded; rejects with an OciError. */
+  readonly finished: Promise<void>;
+  /** Stops now and keeps the verified pieces. */
+  close(): Promise<void>;
+}
+
+/** Opens (or resumes) the partial blob and starts. Rejects with an OciError when that cannot be done. */
+export async function startDownload(
+  context: DownloadContext,
+  request: {
+    readonly metainfo: Metainfo;
+    readonly repository: Repository;
+    readonly requestId: string | undefined;
+  },
+): Promise<Download> {
+  const { store, swarm, discovery, cache, metrics, limits } = context;
+  const { metainfo } = request;
+  const { digest, infoHash } = metainfo;
+  const log = context.log.child({ digest, reqId: request.requestId });
+  const startedAt = performance.now();
+  const releaseRoom = await cache.reserve(metainfo.length);
+  const partial = await openPartial(context, metainfo).catch((error: unknown) => {
+    releaseRoom();
+    throw toOciError(error);
+  });
+  const stop = new AbortController();
+  let state: DownloadStatus['state'] = 'fetching';
+  let exchange: SwarmDownload | undefined;
+
+  const followers = createFollowers({
+    has: (piece) => partial.has(piece),
+    pieces: pieceCount(metainfo),
+    onWindow: (window) => {
+      if (state === 'fetching') exchange?.prioritise(window.first, window.last);
+    },
+    onEmpty: () => letGo(),
+  });
+  /** Streams read from the partial blob's file also after it became complete. */
+  function letGo(): void {
+    if (followers.size > 0 || (state !== 'complete' && state !== 'failed')) return;
+    partial.close().catch((error: unknown) => log.warn({ err: error }, 'partial blob not closed'));
+  }
+
+  async function fetchPieces(): Promise<{ swarmDownload: SwarmDownload; membership: Membership }> {
+    const swarmDownload = swarm.download({ metainfo, store: partial });
+    swarmDownload.completed.catch(() => undefined);
+    exchange = swarmDownload;
+    const peers = originPeers(metainfo);
+    const known = new Set<string>();
+    const membership = discovery.join({
+      infoHash,
+      announce: metainfo.sources.announce,
+      left: () => metainfo.length - partial.verifiedBytes,
+      onPeers: (found) => {
+        for (const peer of found) if (!peers.has(addressOf(peer))) known.add(addressOf(peer));
+        swarmDownload.addPeers(
+          found.map((peer) => (peers.has(addressOf(peer)) ? { ...peer, role: 'origin' as const } : peer)),
+        );
+      },
+    });
+    swarmDownload.addPeers([...peers.values()]);
+    const watch = watchProgress({
+      ...context,
+      log,
+      limits,
+      repository: request.repository,
+      requestId: request.requestId,
+      metainfo,
+      partial,
+      swarmDownload,
+      followers,
+      knownPeers: () => known.size,
+    });
+    swarmDownload.onPiece((piece, source) => {
+      watch.pieceArrived(source);
+      followers.arrived(piece);
+    });
+    try {
+      await Promise.race([swarmDownload.completed, watch.gaveUp, aborted(stop.signal)]);
+      return { swarmDownload, membership };
+    } catch (error) {
+      await Promise.allSettled([swarmDownload.close(), membership.leave()]);
+      throw error;
+    } finally {
+      await watch.stop();
+    }
+  }
+
+  async function run(): Promise<void> {
+    const { swarmDownload, membership } = await onceMoreWithRoom(context, metainfo, partial, fetchPieces);
+    state = 'verifying';
+    try {
+      await partial.commit();
+    } catch (error) {
+      await Promise.allSettled([swarmDownload.close(), membership.leave()]);
+      throw error;
+    }
+    state = 'complete';
+    followers.complete();
+    metrics.blobFetched((performance.now() - startedAt) / 1000);
+    log.info({ size: metainfo.length, ...swarmDownload.stats() }, 'blob complete');
+    await context.catalog.put(metainfo);
+    discovery.hold([infoHash]);
+    const seed = await store.open(digest);
+    if (seed) swarmDownload.seedFrom(seed);
+    else await swarmDownload.close();
+    await membership.complete().catch((error: unknown) => log.debug({ err: error }, 'announce failed'));
+    letGo();
+  }
+
+  const finished = run()
+    .catch((error: unknown) => {
+      const reason = toOciError(error);
+      log.warn({ err: error, verifiedBytes: partial.verifiedBytes }, 'download failed');
+      // A blob that is complete stays complete, whatever failed in making it known.
+      if (state === 'complete') return letGo();
+      state = 'failed';
+      followers.fail(reason);
+      letGo();
+      throw reason;
+    })
+    .finally(() => {
+      releaseRoom();
+      cache.trim();
+    });
+  finished.catch(() => undefined);
+
+  return {
+    metainfo,
+    source: (piece) => partial.source(piece),
+    read: (position, into) => partial.read(position, into),
+    follow: (piece) => followers.add(piece),
+    finished,
+    status() {
+      const stats = state === 'fetching' ? exchange?.stats() : undefined;
+      return {
+        digest,
+        size: metainfo.length,
+        state,
+        verifiedBytes: partial.verifiedBytes,
+        connectedPeers: stats?.connectedPeers ?? 0,
+        bytesPerSecond: stats?.downloadRate ?? 0,
+        clients: followers.size,
+      };
+    },
+    async close() {
+      stop.abort(new OciError('UNAVAILABLE', 'the agent is stopping'));
+      await finished.catch(() => undefined);
+    },
+  };
+}
+
+/** A failure in the terms of the distribution API; anything unforeseen is "not now". */
+export function toOciError(error: unknown): OciError {
+  if (error instanceof OciError) return error;
+  if (isNoSpace(error)) return new OciError('NO_SPACE', undefined, undefined, { cause: error });
+  const reason = error instanceof Error ? error.message : String(error);
+  return new OciError('UNAVAILABLE', `the blob cannot be fetched now: ${reason}`, undefined, {
+    cause: error,
+  });
+}
+
+export function isNoSpace(error: unknown): boolean {
+  return error instanceof BlobStoreError && error.code === 'no-space';
+}
+
+async function openPartial(context: DownloadContext, metainfo: Metainfo): Promise<PartialBlob> {
+  try {
+    return await context.store.openPartial(metainfo);
+  } catch (error) {
+    if (!isNoSpace(error) || !(await context.cache.makeRoom(metainfo.length))) throw error;
+    return context.store.openPartial(metainfo);
+  }
+}
+
+/** A full disk: the cache gives way, once. */
+async function onceMoreWithRoom<T>(
+  context: DownloadContext,
+  metainfo: Metainfo,
+  partial: PartialBlob,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await attempt();
+  } catch (error) {
+    const missing = metainfo.length - partial.verifiedBytes;
+    if (!isNoSpace(error) || !(await context.cache.makeRoom(missing))) throw error;
+    return attempt();
+  }
+}
+
+function addressOf(peer: { readonly host: string; readonly port: number }): string {
+  return `${peer.host}:${peer.port}`;
+}
+
+/** The origin's own listeners, by address: they keep their role whoever names them. */
+function originPeers(metainfo: Metainfo): Map<string, PeerAddress> {
+  return new Map<string, PeerAddress>(
+    metainfo.sources.peers.map(({ host, port }) => [
+      addressOf({ host, port }),
+      { host, port, role: 'origin' },
+    ]),
+  );
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason as Error);
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  });
+}

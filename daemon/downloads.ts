@@ -1,0 +1,179 @@
+/**
+ * The downloads that run, one a digest however many clients ask (single flight).
+ */
+import { type Digest, type Manifest, OciError } from '#oci';
+import {
+  type Download,
+  type DownloadContext,
+  type DownloadStatus,
+  startDownload,
+  toOciError,
+} from './download.ts';
+import { type MetainfoSource, SMALL_BLOB_BYTES } from './metainfo-source.ts';
+import type { Ask } from './origin-client.ts';
+import type { Repository } from './repository.ts';
+import { fetchSmallBlob } from './small-blob.ts';
+import type { Unfinished } from './unfinished.ts';
+
+export type OpenedBlob =
+  /** Complete by now: open it in the store. */
+  | { readonly kind: 'cached' }
+  /** Fetched whole, for this request or one beside it. */
+  | { readonly kind: 'small'; readonly bytes: Buffer }
+  | { readonly kind: 'download'; readonly download: Download };
+
+export interface Downloads {
+  /** Joins the blob's download or starts it. @throws OciError BLOB_UNKNOWN, UNAVAILABLE, NO_SPACE */
+  open(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob>;
+  /** The size of a blob that is not in the cache, without fetching it. @throws OciError */
+  size(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
+  expect(repository: Repository, manifest: Manifest): void;
+  status(): DownloadStatus[];
+  /** Stops every download; verified pieces stay. */
+  close(): Promise<void>;
+}
+
+/** After a failure the resumed request of the same client is answered at once, within this time. */
+const FAILED_WINDOW_MS = 5_000;
+/** How long that answer may take to find out whether the origin is back. */
+const PROBE_MS = 1_000;
+/** A blob whose pieces are right and whose digest is not will be the same next time. */
+const WRONG_WINDOW_MS = 60_000;
+
+interface Failure {
+  readonly error: OciError;
+  readonly until: number;
+  /** Trying again can help as soon as the origin answers. */
+  readonly curable: boolean;
+}
+
+export function createDownloads(
+  context: DownloadContext & { readonly metainfos: MetainfoSource; readonly unfinished: Unfinished },
+): Downloads {
+  const { store, origin, metainfos, unfinished, log } = context;
+  const running = new Map<Digest, Promise<OpenedBlob>>();
+  const active = new Set<Download>();
+  const failures = new Map<Digest, Failure>();
+  let closing = false;
+
+  function noteFailure(digest: Digest, error: OciError): void {
+    const now = performance.now();
+    for (const [other, failure] of failures) if (failure.until <= now) failures.delete(other);
+    const wrong = causeCode(error) === 'digest-mismatch';
+    failures.set(digest, {
+      error,
+      until: now + (wrong ? WRONG_WINDOW_MS : FAILED_WINDOW_MS),
+      curable: error.code === 'UNAVAILABLE' && !wrong,
+    });
+  }
+
+  /** Refuses at once what failed a moment ago, unless the origin can be had again. */
+  async function refuseIfHopeless(repository: Repository, digest: Digest, ask: Ask): Promise<void> {
+    const failure = failures.get(digest);
+    if (!failure || failure.until <= performance.now()) return;
+    if (!failure.curable) throw failure.error;
+    const signal = AbortSignal.timeout(PROBE_MS);
+    await origin.blobSize(repository, digest, { requestId: ask.requestId, signal }).catch(() => {
+      throw failure.error;
+    });
+    failures.delete(digest);
+  }
+
+  async function swarmDownload(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob> {
+    const metainfo = await metainfos.get(repository, digest, ask);
+    if (metainfo.length <= SMALL_BLOB_BYTES && metainfo.length > 0) {
+      const small = await smallBlob(repository, digest, ask).catch((error: unknown) => {
+        if (error instanceof OciError && error.code === 'UNAVAILABLE') return undefined;
+        throw error;
+      });
+      if (small) return small;
+    }
+    // Begun before it is in the catalogue: what is there and not begun is taken for complete.
+    const end = await unfinished.begin(digest);
+    let download: Download;
+    try {
+      await context.catalog.put(metainfo);
+      download = await startDownload(context, { metainfo, repository, requestId: ask.requestId });
+    } catch (error) {
+      await end(false);
+      throw error;
+    }
+    active.add(download);
+    // From here on the store or the failure answers: nobody joins a download that has ended.
+    const ended = (error?: unknown): Promise<void> => {
+      active.delete(download);
+      running.delete(digest);
+      if (error !== undefined && !closing) noteFailure(digest, toOciError(error));
+      return end(error === undefined);
+    };
+    download.finished
+      .then(() => ended(), ended)
+      .catch((error: unknown) => log.error({ digest, err: error }, 'the end of a download was not recorded'));
+    return { kind: 'download', download };
+  }
+
+  async function smallBlob(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob> {
+    const bytes = await fetchSmallBlob(context, repository, digest, { requestId: ask.requestId });
+    return { kind: 'small', bytes };
+  }
+
+  async function start(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob> {
+    // A download may have ended between the caller's look into the store and this one.
+    if (await store.stat(digest)) return { kind: 'cached' };
+    await refuseIfHopeless(repository, digest, ask);
+    const hint = metainfos.sizeHint(digest);
+    if (hint !== undefined && hint <= SMALL_BLOB_BYTES) {
+      try {
+        return await smallBlob(repository, digest, ask);
+      } catch (error) {
+        if (!(error instanceof OciError) || error.code !== 'UNAVAILABLE') throw error;
+      }
+    }
+    return swarmDownload(repository, digest, ask);
+  }
+
+  return {
+    open(repository, digest, ask) {
+      const known = running.get(digest);
+      if (known) return known;
+      if (closing) return Promise.reject(new OciError('UNAVAILABLE', 'the agent is stopping'));
+      const opened = start(repository, digest, ask).then(
+        (blob) => {
+          if (blob.kind !== 'download') running.delete(digest);
+          return blob;
+        },
+        (error: unknown) => {
+          running.delete(digest);
+          throw toOciError(error);
+        },
+      );
+      running.set(digest, opened);
+      return opened;
+    },
+    async size(repository, digest, ask) {
+      const opened = await running.get(digest)?.catch(() => undefined);
+      if (opened?.kind === 'download') return opened.download.metainfo.length;
+      if (opened?.kind === 'small') return opened.bytes.length;
+      try {
+        return await origin.blobSize(repository, digest, ask);
+      } catch (error) {
+        const kept = error instanceof OciError && error.code === 'UNAVAILABLE';
+        const metainfo = kept ? await context.catalog.get(digest) : undefined;
+        if (!metainfo) throw error;
+        return metainfo.length;
+      }
+    },
+    expect: (repository, manifest) => metainfos.expect(repository, manifest),
+    status: () => [...active].map((download) => download.status()),
+    async close() {
+      closing = true;
+      await metainfos.close();
+      await Promise.allSettled(running.values());
+      await Promise.allSettled([...active].map((download) => download.close()));
+    },
+  };
+}
+
+function causeCode(error: OciError): unknown {
+  return error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined;
+}

@@ -1,0 +1,135 @@
+/**
+ * When a download takes ranges from the origin over HTTP, and which. Pure: state in, decision out.
+ *
+ * The origin is asked while
+ * - no piece came over the swarm for `stallMs`, or for `firstPieceMs` when nobody but the origin is
+ *   known and no piece ever came. While blocks flow at `minRateBytesPerSecond` a piece has three
+ *   times `stallMs`: ranges that overtake the pieces on their way would look like a stall for ever; or
+ * - a client waits and the swarm brings less than `minRateBytesPerSecond`; or
+ * - a client has waited for one piece three times `stallMs`, however well the others flow.
+ * The swarm is healthy again when none of these holds; then the origin is left alone.
+ *
+ * The download is given up when
+ * - nothing came from anywhere for `progressDeadlineMs`; or
+ * - nobody is connected, the origin cannot be reached, and nothing came for three times `stallMs`.
+ */
+
+export interface FallbackLimits {
+  readonly stallMs: number;
+  readonly firstPieceMs: number;
+  readonly minRateBytesPerSecond: number;
+  readonly progressDeadlineMs: number;
+}
+
+export const DEFAULT_LIMITS: FallbackLimits = {
+  stallMs: 2_000,
+  firstPieceMs: 600,
+  minRateBytesPerSecond: 256 * 1024,
+  progressDeadlineMs: 30_000,
+};
+
+/** All times are milliseconds that have passed. */
+export interface Progress {
+  /** Since a piece came over the swarm, or since the start when none did. */
+  readonly sinceSwarmPieceMs: number;
+  readonly swarmBroughtPieces: boolean;
+  /** Since a block came over the swarm, or since the start when none did. */
+  readonly sinceSwarmByteMs: number;
+  /** Since any payload byte, from anywhere. */
+  readonly sinceAnyByteMs: number;
+  /** The longest wait of a client for the piece that it needs next; undefined when none waits. */
+  readonly longestWaitMs: number | undefined;
+  readonly swarmBytesPerSecond: number;
+  /** Members that discovery named, without the origin. */
+  readonly knownPeers: number;
+  readonly connectedPeers: number;
+  /** The last attempt to read from the origin failed. */
+  readonly originFailed: boolean;
+}
+
+export function decide(progress: Progress, limits: FallbackLimits): 'swarm' | 'origin' | 'give up' {
+  const { sinceAnyByteMs, longestWaitMs } = progress;
+  if (sinceAnyByteMs >= limits.progressDeadlineMs) return 'give up';
+  const alone = progress.connectedPeers === 0 && progress.originFailed;
+  if (alone && sinceAnyByteMs >= 3 * limits.stallMs) return 'give up';
+
+  const nobodyKnown = !progress.swarmBroughtPieces && progress.knownPeers === 0;
+  const patienceMs = nobodyKnown ? Math.min(limits.firstPieceMs, limits.stallMs) : limits.stallMs;
+  const flows =
+    progress.sinceSwarmByteMs < patienceMs / 2 &&
+    progress.swarmBytesPerSecond >= limits.minRateBytesPerSecond;
+  if (progress.sinceSwarmPieceMs >= (flows ? 3 * limits.stallMs : patienceMs)) return 'origin';
+  if (longestWaitMs === undefined) return 'swarm';
+  if (longestWaitMs >= limits.stallMs && progress.swarmBytesPerSecond < limits.minRateBytesPerSecond) {
+    return 'origin';
+  }
+  return longestWaitMs >= 3 * limits.stallMs ? 'origin' : 'swarm';
+}
+
+/** Adjacent pieces, both ends included. */
+export interface PieceRun {
+  readonly first: number;
+  readonly last: number;
+}
+
+/**
+ * The next run of missing pieces: from the first missing one that a client needs (`wanted`, the
+ * most urgent position first), else from the first missing one; undefined when none is missing.
+ */
+export function nextRun(options: {
+  readonly has: (piece: number) => boolean;
+  readonly pieces: number;
+  readonly wanted: readonly number[];
+  readonly maxPieces: number;
+}): PieceRun | undefined {
+  const { has, pieces } = options;
+  for (const from of [...options.wanted, 0]) {
+    let first = from;
+    while (first < pieces && has(first)) first += 1;
+    if (first >= pieces) continue;
+    let last = first;
+    while (last + 1 < pieces && last - first + 1 < options.maxPieces && !has(last + 1)) last += 1;
+    return { first, last };
+  }
+  return undefined;
+}
+
+/** Where a client reads, and since when it has waited there. */
+export interface ReadPosition {
+  readonly piece: number;
+  readonly waitingSince: number | undefined;
+}
+
+/** Positions in the order of urgency: who waits longest first, then who does not wait. */
+export function byUrgency(positions: Iterable<ReadPosition>): ReadPosition[] {
+  return [...positions].sort(
+    (a, b) =>
+      (a.waitingSince ?? Number.POSITIVE_INFINITY) - (b.waitingSince ?? Number.POSITIVE_INFINITY) ||
+      a.piece - b.piece,
+  );
+}
+
+/**
+ * The one window that the swarm fetches first: `width` pieces from the most urgent reader's first
+ * missing piece, widened over readers whose own windows touch it.
+ */
+export function mergedWindow(
+  urgent: readonly ReadPosition[],
+  options: { readonly has: (piece: number) => boolean; readonly pieces: number; readonly width: number },
+): PieceRun | undefined {
+  const { pieces, width } = options;
+  const windows: PieceRun[] = [];
+  for (const { piece } of urgent) {
+    let first = piece;
+    while (first < pieces && options.has(first)) first += 1;
+    if (first < pieces) windows.push({ first, last: Math.min(first + width, pieces) - 1 });
+  }
+  let [merged] = windows;
+  if (!merged) return undefined;
+  for (const window of windows) {
+    const touches = window.first <= merged.last + 1 && window.last >= merged.first - 1;
+    if (!touches) continue;
+    merged = { first: Math.min(merged.first, window.first), last: Math.max(merged.last, window.last) };
+  }
+  return merged;
+}

@@ -1,0 +1,109 @@
+/**
+ * The clients that read a running download: where each stands, which pieces it waits for, and what
+ * the swarm should fetch first for them. A piece is given out once it is verified; the last piece
+ * of the blob only once the whole blob is, so that nobody ever gets all of a wrong blob.
+ */
+import { byUrgency, mergedWindow, type PieceRun, type ReadPosition } from './fallback-policy.ts';
+
+/** Pieces ahead of a reader that are fetched before others. */
+const WINDOW_PIECES = 12;
+
+export interface Follower {
+  /** Resolves when this piece may be sent; rejects when the download fails. */
+  wait(piece: number): Promise<void>;
+  /** A wait that is running rejects. */
+  close(): void;
+}
+
+export interface Followers {
+  add(piece: number): Follower;
+  /** A piece was verified and stored. */
+  arrived(piece: number): void;
+  /** The whole blob was verified. */
+  complete(): void;
+  fail(error: Error): void;
+  /** First missing pieces that clients need, the most urgent first. */
+  positions(): ReadPosition[];
+  readonly size: number;
+}
+
+interface Reader {
+  piece: number;
+  waitingSince: number | undefined;
+  settle: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
+}
+
+export function createFollowers(options: {
+  readonly has: (piece: number) => boolean;
+  readonly pieces: number;
+  /** Called when the window that should be fetched first has changed. */
+  readonly onWindow: (window: PieceRun) => void;
+  /** Called when the last reader has left. */
+  readonly onEmpty: () => void;
+}): Followers {
+  const { has, pieces } = options;
+  const readers = new Set<Reader>();
+  let outcome: 'running' | 'complete' | Error = 'running';
+  let announced: PieceRun | undefined;
+
+  const mayBeSent = (piece: number): boolean => outcome === 'complete' || (piece < pieces - 1 && has(piece));
+
+  function updateWindow(): void {
+    const window = mergedWindow(byUrgency(readers), { has, pieces, width: WINDOW_PIECES });
+    if (!window || (window.first === announced?.first && window.last === announced.last)) return;
+    announced = window;
+    options.onWindow(window);
+  }
+
+  function release(reader: Reader): void {
+    const { settle } = reader;
+    reader.settle = undefined;
+    reader.waitingSince = undefined;
+    if (outcome instanceof Error) settle?.reject(outcome);
+    else settle?.resolve();
+  }
+
+  return {
+    add(piece) {
+      const reader: Reader = { piece, waitingSince: undefined, settle: undefined };
+      readers.add(reader);
+      if (outcome === 'running') updateWindow();
+      return {
+        async wait(wanted) {
+          if (outcome instanceof Error) throw outcome;
+          reader.piece = wanted;
+          if (mayBeSent(wanted)) return;
+          reader.waitingSince = performance.now();
+          updateWindow();
+          await new Promise<void>((resolve, reject) => {
+            reader.settle = { resolve, reject };
+          });
+        },
+        close() {
+          if (!readers.delete(reader)) return;
+          reader.settle?.reject(new Error('the reader has left'));
+          if (readers.size === 0) options.onEmpty();
+        },
+      };
+    },
+    arrived(piece) {
+      for (const reader of readers) {
+        if (reader.piece === piece && reader.settle && mayBeSent(piece)) release(reader);
+      }
+      if (readers.size > 0 && announced && piece >= announced.first && piece <= announced.last)
+        updateWindow();
+    },
+    complete() {
+      outcome = 'complete';
+      for (const reader of readers) release(reader);
+    },
+    fail(error) {
+      outcome = error;
+      for (const reader of readers) release(reader);
+    },
+    positions: () => byUrgency(readers),
+    get size() {
+      return readers.size;
+    },
+  };
+}

@@ -1,0 +1,115 @@
+/** The agent's metrics: each is registered here, once; the rooms that count get the counters passed. */
+import type { PieceSource, SwarmObserver, Transport } from '#swarm';
+import type { Metrics } from '#telemetry';
+
+/** Where the agent had bytes from that it sent to a client. `cache`: complete before the request. */
+export type MirrorSource = 'cache' | 'swarm' | 'origin' | 'upstream';
+/** What a request to the mirror asked for. */
+export type RequestKind = 'base' | 'manifest' | 'blob' | 'tags' | 'referrers' | 'other';
+
+export interface AgentMetrics {
+  mirrorRequest(kind: RequestKind, status: number): void;
+  mirrorBytes(source: MirrorSource, bytes: number): void;
+  /** Blob payload that came over the network. */
+  fetched(from: 'peer' | 'origin' | 'upstream', via: 'swarm' | 'http', bytes: number): void;
+  blobFetched(seconds: number): void;
+  pieceRejected(): void;
+  /** To be wired into the swarm's observer. */
+  readonly swarm: Pick<SwarmObserver, 'payload' | 'connected' | 'disconnected'>;
+}
+
+export function registerMetrics(
+  metrics: Metrics,
+  cacheTotals: () => { readonly blobs: number; readonly bytes: number },
+): AgentMetrics {
+  const requests = metrics.counter({
+    name: 'shoal_mirror_requests_total',
+    help: 'Requests to the mirror by what they asked for and the status of the answer',
+    labels: ['kind', 'status'],
+  });
+  const sent = metrics.counter({
+    name: 'shoal_mirror_bytes_total',
+    help: 'Bytes of blobs sent to clients by where the agent had them from',
+    labels: ['source'],
+  });
+  const payload = metrics.counter({
+    name: 'shoal_swarm_payload_bytes_total',
+    help: 'Blob payload exchanged with other members of the swarm',
+    labels: ['direction', 'transport'],
+  });
+  const fetched = metrics.counter({
+    name: 'shoal_fetch_bytes_total',
+    help: 'Blob payload that came over the network by who sent it and how',
+    labels: ['from', 'via'],
+  });
+  const fetchSeconds = metrics.histogram({
+    name: 'shoal_blob_fetch_seconds',
+    help: 'Time from the first request for a blob to its place in the cache',
+    buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300],
+  });
+  const rejected = metrics.counter({
+    name: 'shoal_pieces_rejected_total',
+    help: 'Pieces that failed their hash',
+  });
+  metrics.gauge({
+    name: 'shoal_cache_bytes',
+    help: 'Bytes of complete blobs in the cache',
+    read: (gauge) => gauge.set(cacheTotals().bytes),
+  });
+  metrics.gauge({
+    name: 'shoal_cache_blobs',
+    help: 'Complete blobs in the cache',
+    read: (gauge) => gauge.set(cacheTotals().blobs),
+  });
+  const connected: Record<Transport, number> = { tcp: 0, libp2p: 0 };
+  metrics.gauge({
+    name: 'shoal_peers_connected',
+    help: 'Connected members of the swarm',
+    labels: ['transport'],
+    read: (gauge) => {
+      for (const [transport, peers] of Object.entries(connected)) gauge.set({ transport }, peers);
+    },
+  });
+  for (const source of ['cache', 'swarm', 'origin', 'upstream']) sent.inc({ source }, 0);
+  for (const direction of ['in', 'out']) payload.inc({ direction, transport: 'tcp' }, 0);
+  for (const [from, via] of [
+    ['peer', 'swarm'],
+    ['origin', 'swarm'],
+    ['origin', 'http'],
+  ] as const) {
+    fetched.inc({ from, via }, 0);
+  }
+  return {
+    mirrorRequest: (kind, status) => requests.inc({ kind, status: String(status) }),
+    mirrorBytes: (source, bytes) => sent.inc({ source }, bytes),
+    fetched: (from, via, bytes) => fetched.inc({ from, via }, bytes),
+    blobFetched: (seconds) => fetchSeconds.observe(seconds),
+    pieceRejected: () => rejected.inc(),
+    swarm: {
+      payload(direction, transport, bytes, peer) {
+        payload.inc({ direction, transport }, bytes);
+        if (direction === 'in')
+          fetched.inc({ from: peer === 'origin' ? 'origin' : 'peer', via: 'swarm' }, bytes);
+      },
+      connected: (transport) => {
+        connected[transport] += 1;
+      },
+      disconnected: (transport) => {
+        connected[transport] -= 1;
+      },
+    },
+  };
+}
+
+/** Whom a piece is counted for. The origin is the origin, whichever way it sent the piece. */
+export function mirrorSource(piece: PieceSource | undefined): MirrorSource {
+  switch (piece) {
+    case 'origin-http':
+    case 'origin-swarm':
+      return 'origin';
+    case 'upstream':
+      return 'upstream';
+    default:
+      return 'swarm';
+  }
+}

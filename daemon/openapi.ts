@@ -1,0 +1,69 @@
+/** The agent's own API as an OpenAPI 3.1 document. The registry API under /v2 is OCI's. */
+const integer = { type: 'integer' } as const;
+const text = { type: 'string' } as const;
+const optionalText = { type: ['string', 'null'] } as const;
+
+function object(properties: Readonly<Record<string, unknown>>): unknown {
+  return { type: 'object', properties, required: Object.keys(properties) };
+}
+
+const status = object({
+  program: { const: 'agent' },
+  startedAt: { type: 'string', format: 'date-time' },
+  zone: optionalText,
+  origins: {
+    type: 'array',
+    items: object({
+      url: text,
+      reachable: { type: ['boolean', 'null'], description: 'null: not asked yet' },
+    }),
+  },
+  cache: object({ blobs: integer, bytes: integer, limitBytes: { type: ['integer', 'null'] } }),
+  downloads: {
+    type: 'array',
+    items: object({
+      digest: text,
+      size: integer,
+      state: { enum: ['fetching', 'verifying', 'complete', 'failed'] },
+      verifiedBytes: integer,
+      connectedPeers: integer,
+      bytesPerSecond: { type: 'number' },
+      clients: integer,
+    }),
+  },
+  swarm: object({
+    peerId: { type: 'string', description: '20 bytes in hex' },
+    listen: optionalText,
+    openBlobs: integer,
+    peers: {
+      type: 'array',
+      items: object({
+        infoHash: text,
+        address: text,
+        transport: { enum: ['tcp', 'libp2p'] },
+        role: { enum: ['origin', 'agent'] },
+        bytesIn: integer,
+        bytesOut: integer,
+      }),
+    },
+  }),
+});
+
+function get(summary: string, content: unknown): unknown {
+  return { get: { summary, responses: { 200: { description: 'OK', content } } } };
+}
+
+const anyText = { 'text/plain': { schema: text } };
+const anyObject = { 'application/json': { schema: { type: 'object' } } };
+
+export const openApiDocument = {
+  openapi: '3.1.0',
+  info: { title: 'Shoal agent', version: '1' },
+  paths: {
+    '/api/v1/status': get('What the agent does now', { 'application/json': { schema: status } }),
+    '/api/v1/openapi.json': get('This document', anyObject),
+    '/metrics': get('Prometheus metrics', anyText),
+    '/healthz': get('Whether the process lives', anyObject),
+    '/readyz': get('Whether the mirror serves', anyObject),
+  },
+};

@@ -1,0 +1,87 @@
+/** The agent's options, and how their values become its configuration. */
+import {
+  besideListener,
+  ConfigError,
+  checkAdmission,
+  dataFolder,
+  dataFolderHelp,
+  defineOptions,
+  derived,
+  host,
+  hostPort,
+  hostPortOrOff,
+  listenerOptions,
+  logLevel,
+  optional,
+  path,
+  rate,
+  repeated,
+  size,
+  string,
+  tlsFiles,
+  url,
+  type Values,
+  withDefault,
+} from '#config';
+import type { AgentConfig } from './index.ts';
+
+export const agentOptions = defineOptions({
+  origin: repeated(url, 'URL of an origin, in order of preference; at least one'),
+  listen: withDefault(
+    hostPort,
+    '127.0.0.1:5001',
+    'address of the mirror for containerd, CRI-O and podman, and of /metrics',
+  ),
+  data: withDefault(
+    path,
+    dataFolder('agent'),
+    'folder of the cache and its database',
+    dataFolderHelp('agent'),
+  ),
+  'bittorrent.listen': derived(
+    hostPortOrOff,
+    besideListener('listen', 6882),
+    'port 6882 on the host of listen',
+    'address where other members of the swarm reach this agent',
+  ),
+  advertise: optional(host, 'host that other members dial; by default the one that the tracker sees'),
+  zone: optional(
+    string('a/b/c', 'a zone such as eu1/rack7, coarse to fine', /^[\w.-]{1,63}(?:\/[\w.-]{1,63}){0,7}$/),
+    'where this node is, coarse to fine',
+  ),
+  'cache.size': optional(size, 'most that the cache may hold; by default the disk is the limit'),
+  'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  'download.rate': optional(rate, 'most that the swarm may download, over all peers'),
+  'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
+  ...listenerOptions,
+  'log.level': logLevel,
+});
+
+/** @throws ConfigError for combinations that cannot be used */
+export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
+  const { listen, origin: origins, advertise, zone } = values;
+  const tls = tlsFiles(values);
+  const bittorrentListen = values['bittorrent.listen'];
+  const caFile = values['ca.file'];
+  const cacheSizeBytes = values['cache.size'];
+  const uploadRateBytesPerSecond = values['upload.rate'];
+  const downloadRateBytesPerSecond = values['download.rate'];
+  if (origins.length === 0) {
+    throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
+  }
+  checkAdmission(values.admission, { listen, 'bittorrent.listen': bittorrentListen });
+  return {
+    origins: [...origins],
+    listen,
+    data: values.data,
+    bittorrentListen,
+    ...(caFile !== undefined && { caFile }),
+    ...(tls && { tls }),
+    ...(values.admission !== undefined && { admission: values.admission }),
+    ...(advertise !== undefined && { advertise }),
+    ...(zone !== undefined && { zone }),
+    ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
+    ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
+    ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),
+  };
+}

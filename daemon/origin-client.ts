@@ -1,0 +1,297 @@
+/**
+ * HTTP to the origins, tried in the order of the configuration. Every wait has a deadline, and an
+ * origin that could not be reached is left alone for twice as long as the attempt took, so that a
+ * dead one costs the clients of the mirror one wait and not one a request.
+ *
+ * Failures are OciErrors: the given code for a 404, UNAVAILABLE (503) when no origin answered.
+ * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
+ */
+import type { HttpClient, HttpResponse } from '#http';
+import { type Digest, MAX_MANIFEST_BYTES, OciError, type OciErrorCode, sha256DigestOf } from '#oci';
+import type { Logger } from '#telemetry';
+import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import type { Repository } from './repository.ts';
+
+export interface Ask {
+  /** The id of the client's request; it goes upstream. */
+  readonly requestId?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface FetchedManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+}
+
+export interface SmallAnswer {
+  readonly contentType: string;
+  readonly bytes: Buffer;
+  /** The Link header of a paged answer. */
+  readonly link: string | undefined;
+}
+
+export interface OriginClient {
+  /**
+   * A manifest by tag or digest, its bytes checked against the digest that the origin names.
+   * `'unchanged'` when the origin still has `known` under this reference.
+   */
+  manifest(
+    repository: Repository,
+    reference: string,
+    ask: Ask & { readonly accept: string; readonly known?: Digest | undefined },
+  ): Promise<FetchedManifest | 'unchanged'>;
+  /** The metainfo of a blob, checked to be this blob's. */
+  metainfo(repository: Repository, digest: Digest, ask: Ask): Promise<Metainfo>;
+  /** Size of a blob in bytes, by HEAD. */
+  blobSize(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
+  /** A whole blob of at most `maxBytes`, checked against its digest. */
+  smallBlob(repository: Repository, digest: Digest, maxBytes: number, ask: Ask): Promise<Buffer>;
+  /** Bytes `start` to `end` inclusive, exactly those; unchecked, as they arrive. */
+  blobRange(
+    repository: Repository,
+    digest: Digest,
+    range: { readonly start: number; readonly end: number },
+    ask: Ask,
+  ): Promise<HttpResponse['body']>;
+  /** A small JSON answer that is passed on as it is: tags, referrers. `path` is below the repository. */
+  passThrough(repository: Repository, path: string, query: string, ask: Ask): Promise<SmallAnswer>;
+  /** What is known of each origin, for status pages. */
+  status(): { readonly url: string; readonly reachable: boolean | undefined }[];
+}
+
+interface OriginState {
+  readonly url: string;
+  reachable: boolean | undefined;
+  leftAloneUntil: number;
+}
+
+interface OriginRequest {
+  readonly method?: 'GET' | 'HEAD';
+  readonly repository: Repository;
+  /** Below the repository. */
+  readonly path: string;
+  readonly query?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** What a 404 means here. */
+  readonly notFound: OciErrorCode;
+  readonly ask: Ask;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Answers that fit in memory are read within this; containerd gives up on headers after 30 s. */
+const ANSWER_DEADLINE_MS = 20_000;
+const MIN_BACKOFF_MS = 300;
+const MAX_BACKOFF_MS = 10_000;
+/** An answer that broke off is a matter of this answer, unless it held its client for this long. */
+const SLOW_ANSWER_MS = 5_000;
+const MAX_PASSED_BYTES = 8 * 1024 * 1024;
+const MAX_ERROR_BYTES = 64 * 1024;
+
+export function createOriginClient(options: {
+  readonly origins: readonly string[];
+  readonly http: HttpClient;
+  readonly log: Logger;
+}): OriginClient {
+  const { http, log } = options;
+  const origins: OriginState[] = options.origins.map((url) => ({
+    url: url.replace(/\/+$/, ''),
+    reachable: undefined,
+    leftAloneUntil: 0,
+  }));
+
+  const send = (origin: OriginState, request: OriginRequest): Promise<HttpResponse> =>
+    http.request(address(origin.url, request.repository, request.path, request.query), {
+      method: request.method ?? 'GET',
+      headers: { ...request.headers },
+      ...(request.signal && { signal: request.signal }),
+      ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
+    });
+
+  /** Asks each origin until one gives an answer that `use` accepts. */
+  async function askEach<T>(request: OriginRequest, use: (response: HttpResponse) => Promise<T>): Promise<T> {
+    let refusal: OciError | undefined;
+    let unavailable: string | undefined;
+    for (const origin of origins) {
+      const startedAt = performance.now();
+      if (startedAt < origin.leftAloneUntil) {
+        unavailable = `${origin.url} was unreachable a moment ago`;
+        continue;
+      }
+      let answered = false;
+      try {
+        const response = await send(origin, request);
+        answered = true;
+        origin.reachable = true;
+        if (response.status < 300 || response.status === 304) return await use(response);
+        await discard(http, response);
+        if (isRefusal(response.status)) refusal ??= toRefusal(response.status, request.notFound);
+        else unavailable = `${origin.url} answered ${response.status}`;
+      } catch (error) {
+        request.ask.signal?.throwIfAborted();
+        unavailable = `${origin.url}: ${(error as Error).message}`;
+        leaveAlone(origin, answered, performance.now() - startedAt);
+        log.warn({ origin: origin.url, path: request.path, err: error }, 'origin gave no usable answer');
+      }
+    }
+    // Another origin may still have it: only when all have answered is "unknown" the truth.
+    if (unavailable !== undefined || !refusal) {
+      throw new OciError('UNAVAILABLE', `no origin can be asked: ${unavailable ?? 'none is configured'}`);
+    }
+    throw refusal;
+  }
+
+  const bounded = (ask: Ask): AbortSignal => {
+    const deadline = AbortSignal.timeout(ANSWER_DEADLINE_MS);
+    return ask.signal ? AbortSignal.any([ask.signal, deadline]) : deadline;
+  };
+
+  return {
+    manifest(repository, reference, ask) {
+      return askEach(
+        {
+          repository,
+          path: `manifests/${reference}`,
+          headers: {
+            accept: ask.accept,
+            ...(ask.known !== undefined && { 'if-none-match': `"${ask.known}"` }),
+          },
+          notFound: 'MANIFEST_UNKNOWN',
+          ask,
+          signal: bounded(ask),
+        },
+        async (response) => {
+          if (response.status === 304 && ask.known !== undefined) {
+            await discard(http, response);
+            return 'unchanged' as const;
+          }
+          return checkManifest(reference, response, await http.read(response, MAX_MANIFEST_BYTES));
+        },
+      );
+    },
+    metainfo(repository, digest, ask) {
+      return askEach(
+        {
+          repository,
+          path: `_shoal/torrents/${digest}`,
+          headers: { accept: 'application/x-bittorrent' },
+          notFound: 'BLOB_UNKNOWN',
+          ask,
+          signal: bounded(ask),
+        },
+        async (response) => {
+          const metainfo = parseMetainfo(await http.read(response, MAX_METAINFO_BYTES));
+          if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
+          return metainfo;
+        },
+      );
+    },
+    blobSize(repository, digest, ask) {
+      const path = `blobs/${digest}`;
+      return askEach(
+        { method: 'HEAD', repository, path, notFound: 'BLOB_UNKNOWN', ask, signal: bounded(ask) },
+        async (response) => {
+          await discard(http, response);
+          const size = Number(response.headers['content-length']);
+          if (!Number.isSafeInteger(size) || size < 0) throw new RangeError('no Content-Length for a blob');
+          return size;
+        },
+      );
+    },
+    smallBlob(repository, digest, maxBytes, ask) {
+      return askEach(
+        {
+          repository,
+          path: `blobs/${digest}`,
+          headers: { 'accept-encoding': 'identity' },
+          notFound: 'BLOB_UNKNOWN',
+          ask,
+          signal: bounded(ask),
+        },
+        async (response) => {
+          const bytes = await http.read(response, maxBytes);
+          if (sha256DigestOf(bytes) !== digest) throw new RangeError('the blob does not have its digest');
+          return bytes;
+        },
+      );
+    },
+    blobRange(repository, digest, range, ask) {
+      return askEach(
+        {
+          repository,
+          path: `blobs/${digest}`,
+          headers: { range: `bytes=${range.start}-${range.end}`, 'accept-encoding': 'identity' },
+          notFound: 'BLOB_UNKNOWN',
+          ask,
+          signal: ask.signal,
+        },
+        async (response) => {
+          // Its reader sees an error; a body that is given up before it is read must not end the process.
+          response.body.on('error', () => undefined);
+          const from = /^bytes (\d+)-(\d+)\//.exec(response.headers['content-range'] ?? '');
+          const exact = Number(from?.[1]) === range.start && Number(from?.[2]) === range.end;
+          if (response.status !== 206 || !exact) {
+            response.body.destroy();
+            throw new RangeError(`asked for a range, answered ${response.status}`);
+          }
+          return response.body;
+        },
+      );
+    },
+    passThrough(repository, path, query, ask) {
+      return askEach(
+        { repository, path, query, notFound: 'NAME_UNKNOWN', ask, signal: bounded(ask) },
+        async (response) => ({
+          contentType: response.headers['content-type'] ?? 'application/json',
+          bytes: await http.read(response, MAX_PASSED_BYTES),
+          link: response.headers['link'],
+        }),
+      );
+    },
+    status: () => origins.map(({ url, reachable }) => ({ url, reachable })),
+  };
+}
+
+function leaveAlone(origin: OriginState, answered: boolean, costMs: number): void {
+  origin.reachable = answered;
+  if (answered && costMs < SLOW_ANSWER_MS) return;
+  origin.leftAloneUntil = performance.now() + Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, 2 * costMs));
+}
+
+function address(origin: string, repository: Repository, path: string, query = ''): string {
+  const parameters = new URLSearchParams(query);
+  parameters.delete('ns');
+  if (repository.namespace !== undefined) parameters.set('ns', repository.namespace);
+  const text = parameters.toString();
+  return `${origin}/v2/${repository.name}/${path}${text === '' ? '' : `?${text}`}`;
+}
+
+function checkManifest(reference: string, response: HttpResponse, bytes: Buffer): FetchedManifest {
+  const digest = sha256DigestOf(bytes);
+  const named = response.headers['docker-content-digest'];
+  if (named !== undefined && named !== digest) throw new RangeError(`the manifest is not ${named}`);
+  if (reference.includes(':') && reference !== digest)
+    throw new RangeError(`the manifest is not ${reference}`);
+  return {
+    digest,
+    mediaType: response.headers['content-type'] ?? 'application/vnd.oci.image.manifest.v1+json',
+    bytes,
+  };
+}
+
+/** The origin's own decision, as opposed to a state that passes. */
+function isRefusal(status: number): boolean {
+  return status >= 400 && status < 500 && status !== 408 && status !== 429;
+}
+
+function toRefusal(status: number, notFound: OciErrorCode): OciError {
+  if (status === 404) return new OciError(notFound);
+  if (status === 401) return new OciError('UNAUTHORIZED');
+  if (status === 403) return new OciError('DENIED');
+  return new OciError('UNKNOWN', `the origin refused with ${status}`, undefined, { status });
+}
+
+/** Reads a short body, so that its connection can be used again. */
+async function discard(http: HttpClient, response: HttpResponse): Promise<void> {
+  await http.read(response, MAX_ERROR_BYTES).catch(() => undefined);
+}

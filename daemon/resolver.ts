@@ -1,0 +1,110 @@
+/**
+ * From a reference to a manifest. A tag is asked of the origin each time; a digest, once its bytes
+ * are here, never. While no origin answers, a tag that was confirmed not long ago is served as it
+ * was, and marked as stale. An origin's 404 is believed.
+ */
+import { type Digest, type Manifest, OciError, parseManifest, type Reference, type Tag } from '#oci';
+import type { Logger } from '#telemetry';
+import type { CachedManifest, ManifestCache } from './manifest-cache.ts';
+import type { Ask, OriginClient } from './origin-client.ts';
+import { formatRepository, type Repository } from './repository.ts';
+
+export interface Resolved extends CachedManifest {
+  /** No origin answered; this is what the tag was when one last did. */
+  readonly stale: boolean;
+}
+
+export interface Resolver {
+  /** @throws OciError MANIFEST_UNKNOWN, UNAVAILABLE, or the origin's refusal */
+  resolve(
+    repository: Repository,
+    reference: Reference,
+    ask: Ask & { readonly accept: string },
+  ): Promise<Resolved>;
+}
+
+export function createResolver(options: {
+  readonly origin: OriginClient;
+  readonly cache: ManifestCache;
+  /** How long a tag is served without an origin, in milliseconds. */
+  readonly staleTagsMs: number;
+  /** Told of each image manifest that came from an origin: its blobs are about to be asked for. */
+  readonly onImage: (repository: Repository, manifest: Manifest) => void;
+  readonly log: Logger;
+}): Resolver {
+  const { origin, cache, log } = options;
+  /** Requests on their way to the origin: who asks the same meanwhile gets the same answer. */
+  const running = new Map<string, Promise<Resolved>>();
+
+  function once(key: string, resolve: () => Promise<Resolved>): Promise<Resolved> {
+    const known = running.get(key);
+    if (known !== undefined) return known;
+    const started = resolve().finally(() => running.delete(key));
+    running.set(key, started);
+    return started;
+  }
+
+  async function keep(repository: Repository, manifest: CachedManifest): Promise<void> {
+    await cache.put(manifest);
+    try {
+      options.onImage(repository, parseManifest(manifest.bytes, manifest.mediaType));
+    } catch (error) {
+      // Media types that Shoal does not know pass through; only the foresight is lost.
+      log.debug({ digest: manifest.digest, err: error }, 'manifest not understood');
+    }
+  }
+
+  async function byDigest(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask & { readonly accept: string },
+  ): Promise<Resolved> {
+    const fetched = await origin.manifest(repository, digest, ask);
+    if (fetched === 'unchanged')
+      throw new OciError('UNAVAILABLE', 'the origin answered 304 to a first request');
+    await keep(repository, fetched);
+    return { ...fetched, stale: false };
+  }
+
+  async function byTag(
+    repository: Repository,
+    tag: Tag,
+    ask: Ask & { readonly accept: string },
+  ): Promise<Resolved> {
+    const key = `${formatRepository(repository)}:${tag}`;
+    const known = await cache.tag(key);
+    const held = known && (await cache.get(known.digest));
+    try {
+      const fetched = await origin.manifest(repository, tag, { ...ask, known: held?.digest });
+      if (fetched === 'unchanged') {
+        if (!held) throw new OciError('UNAVAILABLE', 'the origin answered 304 to a first request');
+        await cache.putTag(key, held.digest);
+        return { ...held, stale: false };
+      }
+      await keep(repository, fetched);
+      await cache.putTag(key, fetched.digest);
+      return { ...fetched, stale: false };
+    } catch (error) {
+      if (!(error instanceof OciError)) throw error;
+      if (error.code === 'MANIFEST_UNKNOWN') await cache.forgetTag(key);
+      // A clock that jumped either way makes an age that is not believed.
+      const fresh = known && Math.abs(Date.now() - known.confirmedAt) <= options.staleTagsMs;
+      if (error.code !== 'UNAVAILABLE' || !held || !fresh) throw error;
+      log.warn({ reqId: ask.requestId, tag: key, digest: held.digest }, 'tag served without an origin');
+      return { ...held, stale: true };
+    }
+  }
+
+  return {
+    async resolve(repository, reference, ask) {
+      if (reference.kind === 'digest') {
+        const held = await cache.get(reference.digest);
+        if (held) return { ...held, stale: false };
+        const key = `${formatRepository(repository)}@${reference.digest}`;
+        return once(key, () => byDigest(repository, reference.digest, ask));
+      }
+      const key = `${formatRepository(repository)}:${reference.tag} ${ask.accept}`;
+      return once(key, () => byTag(repository, reference.tag, ask));
+    },
+  };
+}

@@ -1,0 +1,250 @@
+/** Makes the agent's parts, wires them, and takes them down in the order that loses nothing. */
+import { mkdir, statfs } from 'node:fs/promises';
+import path from 'node:path';
+import { Level } from 'level';
+import { type BlobStore, openBlobStore } from '#blobs';
+import { type Admission, checkAdmission } from '#config';
+import { createTrackerDiscovery, type Discovery } from '#discovery';
+import { createHashing } from '#hashing';
+import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
+import { createSwarm, type Seed, type Swarm } from '#swarm';
+import type { Logger, Metrics } from '#telemetry';
+import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
+import { createCache } from './cache.ts';
+import { createDownloads } from './downloads.ts';
+import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
+import { openManifestCache } from './manifest-cache.ts';
+import { createMetainfoSource } from './metainfo-source.ts';
+import { type AgentMetrics, registerMetrics } from './metrics.ts';
+import { registerMirror } from './mirror/routes.ts';
+import { createOriginClient } from './origin-client.ts';
+import { createResolver } from './resolver.ts';
+import { registerStatus } from './status.ts';
+import { ABANDONED_AFTER_MS, openUnfinished, type Unfinished } from './unfinished.ts';
+
+export interface AgentConfig {
+  /** URLs of the origins, tried in this order. */
+  readonly origins: readonly string[];
+  /** A PEM file of authorities to trust for the origins, beside the built-in ones. */
+  readonly caFile?: string | undefined;
+  /** The mirror, /metrics and the status API. */
+  readonly listen: HostPort;
+  readonly tls?: TlsFiles | undefined;
+  /** Folder of the cache and its database; made when missing. */
+  readonly data: string;
+  /** Where other members of the swarm reach this agent; 'off': it only dials. */
+  readonly bittorrentListen: HostPort | 'off';
+  /** Host that other members dial; by default the one that the tracker sees. */
+  readonly advertise?: string | undefined;
+  /** Where this node is, coarse to fine, split by `/`. */
+  readonly zone?: string | undefined;
+  /** Most that the cache may hold; by default the disk is the limit. */
+  readonly cacheSizeBytes?: number | undefined;
+  readonly uploadRateBytesPerSecond?: number | undefined;
+  readonly downloadRateBytesPerSecond?: number | undefined;
+  /** A listener that is not on the loopback needs an explicit 'open'. */
+  readonly admission?: Admission | undefined;
+  /** How long a tag is served while no origin answers. Default one hour. */
+  readonly staleTagsMs?: number | undefined;
+  /** When ranges from the origin step in for the swarm, and when a download is given up. */
+  readonly fallback?: Partial<FallbackLimits> | undefined;
+}
+
+export interface Agent {
+  readonly address: HostPort;
+  readonly bittorrentAddress: HostPort | undefined;
+  /** Stops accepting, finishes what streams (30 s at most), says goodbye to the tracker, keeps verified pieces. */
+  close(): Promise<void>;
+}
+
+const STALE_TAGS_MS = 60 * 60 * 1000;
+/** Of the 30 s that a drain may take, what is left to the goodbyes. */
+const DRAIN_MS = 25_000;
+/** An origin that does not accept or does not go on is given up after these. */
+const CONNECT_TIMEOUT_MS = 3_000;
+const STALL_TIMEOUT_MS = 10_000;
+
+/**
+ * Starts an agent. Everything that it opened is closed again when a part cannot start.
+ * @throws ConfigError for a listener that other machines can reach without `admission: 'open'`
+ * @throws Error when the data folder is in use by another agent or a port is taken
+ */
+export async function startAgent(
+  config: AgentConfig,
+  { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
+): Promise<Agent> {
+  checkAdmission(config.admission, {
+    listen: config.listen,
+    'bittorrent.listen': config.bittorrentListen,
+  });
+  await using parts = new AsyncDisposableStack();
+
+  await mkdir(config.data, { recursive: true });
+  const db = await openDatabase(path.join(config.data, 'db'));
+  parts.defer(() => db.close());
+  const hashing = parts.adopt(createHashing(), (it) => it.close());
+  const store = parts.adopt(
+    await openBlobStore({ root: path.join(config.data, 'blobs'), level: db, hashing, log }),
+    (it) => it.close(),
+  );
+  const catalog = openMetainfoCatalog(db);
+  const http = parts.adopt(
+    await createHttpClient({
+      caFile: config.caFile,
+      connectTimeoutMs: CONNECT_TIMEOUT_MS,
+      stallTimeoutMs: STALL_TIMEOUT_MS,
+    }),
+    (it) => it.close(),
+  );
+  const counters = registerMetrics(metrics, () => store.totals());
+
+  // The swarm comes first: discovery tells its address. What the swarm finds damaged is dropped later.
+  let drop = (_infoHash: InfoHash): void => undefined;
+  const swarm = parts.adopt(
+    await joinSwarm({ config, catalog, store, counters, drop: (infoHash) => drop(infoHash), log }),
+    (it) => it.close(),
+  );
+  const discovery = parts.adopt(
+    createTrackerDiscovery({
+      trackers: config.origins,
+      client: http,
+      peerId: swarm.peerId,
+      address: swarm.address && { host: config.advertise, port: swarm.address.port },
+      zone: config.zone,
+      log,
+    }),
+    (it) => it.close(),
+  );
+  drop = (infoHash) => discovery.drop([infoHash]);
+
+  const origin = createOriginClient({ origins: config.origins, http, log });
+  const unfinished = openUnfinished({ db, store, catalog, log });
+  const limitBytes = config.cacheSizeBytes;
+  const freeBytes = async (): Promise<number> => {
+    const { bavail, bsize } = await statfs(config.data);
+    return bavail * bsize;
+  };
+  const cache = parts.adopt(
+    createCache({ store, catalog, swarm, discovery, unfinished, freeBytes, limitBytes, log }),
+    (it) => it.close(),
+  );
+  const downloads = parts.adopt(
+    createDownloads({
+      store,
+      catalog,
+      swarm,
+      discovery,
+      origin,
+      cache,
+      metrics: counters,
+      limits: { ...DEFAULT_LIMITS, ...config.fallback },
+      log,
+      metainfos: createMetainfoSource({ origin, catalog, store, log }),
+      unfinished,
+    }),
+    (it) => it.close(),
+  );
+  const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
+  const resolver = createResolver({
+    origin,
+    cache: await openManifestCache(db, { maxTagAgeMs: staleTagsMs }),
+    staleTagsMs,
+    onImage: downloads.expect,
+    log,
+  });
+  await holdCached(catalog, unfinished, discovery);
+  await unfinished.dropAbandoned(ABANDONED_AFTER_MS);
+  cache.trim();
+
+  const server = parts.adopt(
+    await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
+    (it) => it.close(DRAIN_MS),
+  );
+  registerMirror(server.app, { store, cache, downloads, resolver, origin, metrics: counters });
+  registerStatus(server.app, { config, store, swarm, origin, downloads });
+  const address = await server.start();
+  log.info({ mirror: formatHostPort(address), cached: store.totals() }, 'agent is up');
+
+  const running = parts.move();
+  let closing: Promise<void> | undefined;
+  return {
+    address,
+    bittorrentAddress: swarm.address,
+    close: () => {
+      closing ??= running.disposeAsync();
+      return closing;
+    },
+  };
+}
+
+async function openDatabase(location: string): Promise<Level<string, Uint8Array>> {
+  const db = new Level<string, Uint8Array>(location, { valueEncoding: 'view' });
+  try {
+    await db.open();
+  } catch (error) {
+    const cause = (error as Error).cause as { code?: string } | undefined;
+    if (cause?.code !== 'LEVEL_LOCKED') throw error;
+    throw new Error(`${location} is in use by another running program`, { cause: error });
+  }
+  return db;
+}
+
+function joinSwarm(options: {
+  readonly config: AgentConfig;
+  readonly catalog: MetainfoCatalog;
+  readonly store: BlobStore;
+  readonly counters: AgentMetrics;
+  /** The blob is not ours to seed any more. */
+  readonly drop: (infoHash: InfoHash) => void;
+  readonly log: Logger;
+}): Promise<Swarm> {
+  const { config, catalog, store, counters, drop, log } = options;
+  const { uploadRateBytesPerSecond, downloadRateBytesPerSecond } = config;
+
+  /** Opening a blob compares its file with what was stored, and sets a changed one aside. */
+  async function openSeed(infoHash: InfoHash): Promise<Seed | undefined> {
+    const metainfo = await catalog.byInfoHash(infoHash);
+    if (!metainfo) return undefined;
+    const reader = await store.open(metainfo.digest);
+    if (reader) return { metainfo, store: reader };
+    drop(infoHash);
+    return undefined;
+  }
+
+  return createSwarm({
+    listen: config.bittorrentListen === 'off' ? undefined : config.bittorrentListen,
+    lookup: openSeed,
+    log: log.child({ part: 'swarm' }),
+    observer: {
+      ...counters.swarm,
+      pieceRejected(infoHash, peer) {
+        counters.pieceRejected();
+        log.warn({ infoHash, peer }, 'a piece failed its hash');
+      },
+      seedUnreadable(infoHash, error) {
+        log.error({ infoHash, err: error }, 'a cached blob cannot be read');
+        drop(infoHash);
+        openSeed(infoHash)
+          .then((seed) => seed?.store.close())
+          .catch((failure: unknown) => log.error({ infoHash, err: failure }, 'blob not checked again'));
+      },
+    },
+    ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
+    ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),
+  });
+}
+
+/**
+ * Tells discovery what the cache holds, from small records alone: no file is opened. Of what is in
+ * the catalogue all is complete but the downloads that were begun and did not end.
+ */
+async function holdCached(
+  catalog: MetainfoCatalog,
+  unfinished: Unfinished,
+  discovery: Discovery,
+): Promise<void> {
+  const pending = await unfinished.pending();
+  const held: InfoHash[] = [];
+  for await (const { digest, infoHash } of catalog.entries()) if (!pending.has(digest)) held.push(infoHash);
+  discovery.hold(held);
+}

@@ -1,0 +1,37 @@
+/** `GET /api/v1/status`: what this agent does now, for `shoal status` and for people. */
+import type { FastifyInstance } from 'fastify';
+import type { BlobStore } from '#blobs';
+import { formatHostPort } from '#http';
+import type { Swarm } from '#swarm';
+import type { Downloads } from './downloads.ts';
+import { openApiDocument } from './openapi.ts';
+import type { OriginClient } from './origin-client.ts';
+
+export function registerStatus(
+  app: FastifyInstance,
+  context: {
+    readonly config: { readonly zone?: string | undefined; readonly cacheSizeBytes?: number | undefined };
+    readonly store: BlobStore;
+    readonly swarm: Swarm;
+    readonly origin: OriginClient;
+    readonly downloads: Downloads;
+  },
+): void {
+  const { config, store, swarm } = context;
+  const startedAt = new Date().toISOString();
+  app.get('/api/v1/status', async () => ({
+    program: 'agent',
+    startedAt,
+    zone: config.zone ?? null,
+    origins: context.origin.status().map(({ url, reachable }) => ({ url, reachable: reachable ?? null })),
+    cache: { ...store.totals(), limitBytes: config.cacheSizeBytes ?? null },
+    downloads: context.downloads.status(),
+    swarm: {
+      peerId: swarm.peerId,
+      listen: swarm.address ? formatHostPort(swarm.address) : null,
+      openBlobs: swarm.openBlobs(),
+      peers: swarm.peers(),
+    },
+  }));
+  app.get('/api/v1/openapi.json', async () => openApiDocument);
+}

@@ -1,0 +1,69 @@
+/** How others reach this origin: what is written into metainfo and told to trackers. */
+import os from 'node:os';
+import type { FastifyRequest } from 'fastify';
+import { formatHostPort, type HostPort } from '#http';
+import type { MetainfoSources } from '#torrent';
+
+export interface Addresses {
+  /** BitTorrent listeners as members dial them; empty when there is none. */
+  readonly peers: readonly HostPort[];
+  /** The sources of a blob's metainfo for this client; `path` is the blob's. */
+  sourcesFor(request: FastifyRequest, path: string): MetainfoSources;
+}
+
+export function createAddresses(options: {
+  readonly publicUrl: string | undefined;
+  readonly advertise: string | undefined;
+  readonly secure: boolean;
+  /** The registry's listener, for a request whose Host header is of no use. */
+  readonly registry: () => HostPort;
+  readonly bittorrent: HostPort | undefined;
+  readonly udp: HostPort | undefined;
+}): Addresses {
+  const { publicUrl, advertise, bittorrent, udp } = options;
+  const reachable = (address: HostPort): HostPort => ({
+    host: advertise ?? dialable(address.host),
+    port: address.port,
+  });
+  const peers = bittorrent ? [reachable(bittorrent)] : [];
+  const udpAnnounce = udp ? [`udp://${formatHostPort(reachable(udp))}/announce`] : [];
+
+  const baseFor = (request: FastifyRequest): string => {
+    if (publicUrl !== undefined) return publicUrl.replace(/\/+$/, '');
+    const scheme = options.secure ? 'https' : 'http';
+    const host = hostHeader(request.headers.host);
+    return `${scheme}://${host ?? formatHostPort(reachable(options.registry()))}`;
+  };
+
+  return {
+    peers,
+    sourcesFor(request, path) {
+      const base = baseFor(request);
+      return { announce: [`${base}/announce`, ...udpAnnounce], webSeeds: [`${base}${path}`], peers };
+    },
+  };
+}
+
+/** A Host header that is a host and perhaps a port, and nothing that would bend a URL. */
+function hostHeader(text: string | undefined): string | undefined {
+  if (text === undefined || text.length > 255) return undefined;
+  const plain = /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?$/.exec(
+    text,
+  );
+  return plain && Number(plain[1] ?? 0) <= 65535 ? text : undefined;
+}
+
+/** A listener on every interface is named by the first address that is not the loopback. */
+function dialable(host: string): string {
+  if (host !== '0.0.0.0' && host !== '::') return host;
+  const family = host === '::' ? undefined : 'IPv4';
+  const found = Object.values(os.networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .find(
+      (entry) =>
+        !entry.internal &&
+        (family === undefined || entry.family === family) &&
+        !entry.address.startsWith('fe80:'),
+    );
+  return found?.address ?? (host === '::' ? '::1' : '127.0.0.1');
+}

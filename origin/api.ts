@@ -1,0 +1,63 @@
+/** The origin's management API, beside `/v2`. Errors are RFC 9457 problems. */
+import type { FastifyInstance } from 'fastify';
+import type { BlobStore } from '#blobs';
+import { formatHostPort, type HostPort, ProblemError } from '#http';
+import type { Swarm } from '#swarm';
+import { parseInfoHash } from '#torrent';
+import type { Tracker } from '#tracker';
+import { openApiDocument } from './openapi.ts';
+import type { Torrents } from './torrents.ts';
+
+export interface ApiParts {
+  readonly blobs: BlobStore;
+  readonly torrents: Torrents;
+  readonly swarm: Swarm | undefined;
+  readonly tracker: Tracker;
+  readonly startedAt: number;
+  readonly publicUrl: string | undefined;
+  /** BitTorrent listeners as members dial them. */
+  readonly peers: readonly HostPort[];
+  readonly listeners: () => {
+    readonly registry: HostPort;
+    readonly bittorrent: HostPort | undefined;
+    readonly udpTracker: HostPort | undefined;
+  };
+  /** Blob payload over HTTP and swarm since the start. */
+  readonly payload: () => { readonly in: number; readonly out: number };
+}
+
+export function registerApi(app: FastifyInstance, parts: ApiParts): void {
+  const { torrents, blobs, swarm } = parts;
+
+  app.get('/api/v1/openapi.json', async () => openApiDocument);
+
+  app.get('/api/v1/status', async () => {
+    const { registry, bittorrent, udpTracker } = parts.listeners();
+    return {
+      program: 'origin',
+      startedAt: new Date(parts.startedAt).toISOString(),
+      uptimeSeconds: Math.round((Date.now() - parts.startedAt) / 1000),
+      publicUrl: parts.publicUrl ?? null,
+      listen: formatHostPort(registry),
+      bittorrentListen: bittorrent ? formatHostPort(bittorrent) : null,
+      udpListen: udpTracker ? formatHostPort(udpTracker) : null,
+      blobs: { count: blobs.totals().blobs, bytes: blobs.totals().bytes },
+      torrents: { hashing: torrents.pending() },
+      blobBytes: parts.payload(),
+      tracker: parts.tracker.stats(),
+      swarm: { openBlobs: swarm?.openBlobs() ?? 0, peers: swarm?.peers() ?? [] },
+    };
+  });
+
+  app.get<{ Params: { infoHash: string } }>('/api/v1/torrents/:infoHash', async (request) => {
+    const infoHash = parseInfoHash(request.params.infoHash);
+    if (infoHash === undefined) {
+      throw new ProblemError(400, 'Bad Request', 'an infohash is 40 hex digits');
+    }
+    const blob = await torrents.identify(infoHash);
+    if (blob === undefined) {
+      throw new ProblemError(404, 'Not Found', `no blob here has the infohash ${infoHash}`);
+    }
+    return { ...blob, peers: parts.peers.map(formatHostPort) };
+  });
+}

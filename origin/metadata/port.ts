@@ -1,0 +1,86 @@
+/**
+ * What the origin knows beside blob bytes: repositories, which blobs and manifests each holds, tags,
+ * referrers, and uploads in progress. An implementation keeps what it acknowledged through kill -9
+ * and power loss, and makes each call atomic; test/unit/origin/metadata-contract.ts is its contract.
+ */
+import type { Digest, RepositoryName, Tag } from '#oci';
+
+/** A page of a sorted listing: entries after `after`, at most `limit` of them. */
+export interface PageRequest<T extends string = string> {
+  readonly limit: number;
+  readonly after?: T | undefined;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Whether entries follow the last one of this page. */
+  readonly more: boolean;
+}
+
+/** A manifest without its bytes. */
+export interface ManifestRecord {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly subject?: Digest | undefined;
+  readonly artifactType?: string | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+  /** Milliseconds since the epoch. */
+  readonly pushedAt: number;
+}
+
+export interface NewManifest extends ManifestRecord {
+  readonly bytes: Uint8Array;
+  /** What must be in the repository for the manifest to be stored. */
+  readonly requires: { readonly blobs: readonly Digest[]; readonly manifests: readonly Digest[] };
+  /** Points this tag at the manifest in the same step. */
+  readonly tag?: Tag | undefined;
+}
+
+/** A blob upload in progress. Its bytes are in the blob store under the same id. */
+export interface UploadRecord {
+  readonly id: string;
+  readonly name: RepositoryName;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
+}
+
+export interface MetadataStore {
+  /** Repositories by name. */
+  repositories(page: PageRequest): Promise<Page<RepositoryName>>;
+  hasRepository(name: RepositoryName): Promise<boolean>;
+
+  /** Makes a blob part of a repository, which comes into being with its first content. */
+  linkBlob(name: RepositoryName, digest: Digest): Promise<void>;
+  hasBlob(name: RepositoryName, digest: Digest): Promise<boolean>;
+  /** `linked`: it was part of the repository. `elsewhere`: another repository still holds it. */
+  unlinkBlob(name: RepositoryName, digest: Digest): Promise<{ linked: boolean; elsewhere: boolean }>;
+
+  /** Stores the manifest, or nothing when something that it requires is missing: that is returned. */
+  putManifest(name: RepositoryName, manifest: NewManifest): Promise<readonly Digest[]>;
+  manifest(name: RepositoryName, digest: Digest): Promise<ManifestRecord | undefined>;
+  manifestBytes(name: RepositoryName, digest: Digest): Promise<Uint8Array | undefined>;
+  /** Removes the manifest and every tag of the repository that points at it; false when unknown. */
+  deleteManifest(name: RepositoryName, digest: Digest): Promise<boolean>;
+  /** Manifests of the repository whose subject is `subject`, by digest. */
+  referrers(
+    name: RepositoryName,
+    subject: Digest,
+    page: PageRequest & { readonly artifactType?: string | undefined },
+  ): Promise<Page<ManifestRecord>>;
+
+  tag(name: RepositoryName, tag: Tag): Promise<Digest | undefined>;
+  /** Tags in the specification's order: by letters regardless of case, then by code point. */
+  tags(name: RepositoryName, page: PageRequest): Promise<Page<Tag>>;
+  /** False when unknown. */
+  deleteTag(name: RepositoryName, tag: Tag): Promise<boolean>;
+
+  beginUpload(upload: UploadRecord): Promise<void>;
+  upload(id: string): Promise<UploadRecord | undefined>;
+  endUpload(id: string): Promise<void>;
+  uploads(): AsyncIterable<UploadRecord>;
+
+  /** Waits for running calls. Whoever opened the database closes it afterwards. */
+  close(): Promise<void>;
+}

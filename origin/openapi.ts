@@ -1,0 +1,133 @@
+/** The OpenAPI document of `/api/v1`. It names what exists; `/v2` is the OCI distribution API's own. */
+
+const problem = (description: string) => ({
+  description,
+  content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+});
+const json = (description: string, schema: object) => ({
+  description,
+  content: { 'application/json': { schema } },
+});
+const text = { type: 'string' } as const;
+const count = { type: 'integer', minimum: 0 } as const;
+const hostPort = { type: 'string', description: 'HOST:PORT' } as const;
+const infoHashes = { type: 'array', items: { $ref: '#/components/schemas/InfoHash' } } as const;
+const agent = {
+  name: 'peerId',
+  in: 'path',
+  required: true,
+  description: "the agent's 20-byte BitTorrent peer id in hex",
+  schema: { type: 'string', pattern: '^[0-9a-f]{40}$' },
+} as const;
+
+export const openApiDocument = {
+  openapi: '3.1.0',
+  info: {
+    title: 'Shoal origin',
+    version: '1',
+    description:
+      'Management of an origin. Beside it: /v2 (OCI distribution API, with the extension ' +
+      '/v2/<name>/_shoal/torrents/<digest>), /announce and /scrape (BitTorrent tracker), ' +
+      '/metrics (Prometheus), /healthz and /readyz.',
+  },
+  paths: {
+    '/api/v1/openapi.json': {
+      get: { summary: 'This document', responses: { '200': json('The document', { type: 'object' }) } },
+    },
+    '/api/v1/status': {
+      get: {
+        summary: 'What the origin holds and does now',
+        responses: { '200': json('The state', { $ref: '#/components/schemas/Status' }) },
+      },
+    },
+    '/api/v1/torrents/{infoHash}': {
+      get: {
+        summary: 'The blob of an infohash, and who seeds it for certain',
+        parameters: [
+          {
+            name: 'infoHash',
+            in: 'path',
+            required: true,
+            schema: { $ref: '#/components/schemas/InfoHash' },
+          },
+        ],
+        responses: {
+          '200': json('The blob', { $ref: '#/components/schemas/Torrent' }),
+          '400': problem('Not an infohash'),
+          '404': problem('No blob of this origin has it'),
+        },
+      },
+    },
+    '/api/v1/agents/{peerId}': {
+      put: {
+        summary: "Sets an agent's inventory: the blobs that it can seed",
+        parameters: [agent],
+        requestBody: {
+          content: { 'application/json': { schema: { $ref: '#/components/schemas/Inventory' } } },
+        },
+        responses: { '2XX': { description: 'Known until the lease ends' }, '400': problem('Malformed') },
+      },
+      patch: {
+        summary: 'Renews the lease, and adds and removes blobs',
+        parameters: [agent],
+        requestBody: {
+          content: {
+            'application/json': {
+              schema: { type: 'object', properties: { add: infoHashes, remove: infoHashes } },
+            },
+          },
+        },
+        responses: {
+          '2XX': { description: 'Known until the lease ends' },
+          '400': problem('Malformed'),
+          '404': problem('The agent is not known: PUT the whole inventory'),
+        },
+      },
+      delete: {
+        summary: 'Says goodbye',
+        parameters: [agent],
+        responses: { '2XX': { description: 'Forgotten' } },
+      },
+    },
+  },
+  components: {
+    schemas: {
+      InfoHash: { type: 'string', pattern: '^[0-9a-f]{40}$' },
+      Problem: {
+        type: 'object',
+        description: 'RFC 9457',
+        properties: { type: text, title: text, status: count, detail: text },
+      },
+      Torrent: {
+        type: 'object',
+        required: ['digest', 'size', 'peers'],
+        properties: { digest: text, size: count, peers: { type: 'array', items: hostPort } },
+      },
+      Inventory: {
+        type: 'object',
+        required: ['port', 'blobs'],
+        properties: { port: count, host: text, zone: text, blobs: infoHashes },
+      },
+      Status: {
+        type: 'object',
+        properties: {
+          program: { const: 'origin' },
+          startedAt: { type: 'string', format: 'date-time' },
+          uptimeSeconds: count,
+          publicUrl: { type: ['string', 'null'] },
+          listen: hostPort,
+          bittorrentListen: { type: ['string', 'null'] },
+          udpListen: { type: ['string', 'null'] },
+          blobs: { type: 'object', properties: { count, bytes: count } },
+          torrents: { type: 'object', properties: { hashing: count } },
+          blobBytes: { type: 'object', properties: { in: count, out: count } },
+          tracker: { type: 'object', properties: { agents: count, members: count } },
+          swarm: {
+            type: 'object',
+            properties: { openBlobs: count, peers: { type: 'array', items: { type: 'object' } } },
+          },
+        },
+      },
+    },
+  },
+} as const;

@@ -1,0 +1,74 @@
+/** The origin's options, and how their values become its configuration. */
+import {
+  besideListener,
+  checkAdmission,
+  dataFolder,
+  dataFolderHelp,
+  defineOptions,
+  derived,
+  host,
+  hostPort,
+  hostPortOrOff,
+  listenerOptions,
+  logLevel,
+  optional,
+  path,
+  rate,
+  tlsFiles,
+  url,
+  type Values,
+  withDefault,
+} from '#config';
+import type { OriginConfig } from './index.ts';
+
+export const originOptions = defineOptions({
+  listen: withDefault(hostPort, '127.0.0.1:5000', 'address of the registry, the tracker and /metrics'),
+  data: withDefault(
+    path,
+    dataFolder('origin'),
+    'folder of blobs, uploads and the database',
+    dataFolderHelp('origin'),
+  ),
+  'bittorrent.listen': derived(
+    hostPortOrOff,
+    besideListener('listen', 6881),
+    'port 6881 on the host of listen',
+    'address of the plain BitTorrent listener that seeds the blobs',
+  ),
+  'udp.listen': withDefault(
+    hostPortOrOff,
+    'off',
+    'address of the UDP tracker (BEP 15); HTTP announces need no option',
+  ),
+  advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
+  'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
+  'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  ...listenerOptions,
+  'log.level': logLevel,
+});
+
+/** @throws ConfigError for combinations that cannot be used */
+export function originConfig(values: Values<typeof originOptions>): OriginConfig {
+  const { listen, advertise } = values;
+  const tls = tlsFiles(values);
+  const bittorrentListen = values['bittorrent.listen'];
+  const udpListen = values['udp.listen'];
+  const publicUrl = values['public.url'];
+  const uploadRateBytesPerSecond = values['upload.rate'];
+  checkAdmission(values.admission, {
+    listen,
+    'bittorrent.listen': bittorrentListen,
+    'udp.listen': udpListen,
+  });
+  return {
+    listen,
+    data: values.data,
+    bittorrentListen,
+    ...(tls && { tls }),
+    ...(values.admission === 'open' && { admission: values.admission }),
+    ...(udpListen !== 'off' && { udpListen }),
+    ...(advertise !== undefined && { advertise }),
+    ...(publicUrl !== undefined && { publicUrl }),
+    ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
+  };
+}

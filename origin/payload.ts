@@ -1,0 +1,23 @@
+/** Blob payload that passed, over HTTP and the swarm: the metric, and the sums for status pages. */
+import type { Metrics } from '#telemetry';
+
+export interface Payload {
+  count(direction: 'in' | 'out', via: 'http' | 'swarm', bytes: number): void;
+  totals(): { in: number; out: number };
+}
+
+export function createPayload(metrics: Metrics): Payload {
+  const counter = metrics.counter<'direction' | 'via'>({
+    name: 'shoal_origin_blob_bytes_total',
+    help: 'Blob payload that the origin received and sent, without headers and protocol',
+    labels: ['direction', 'via'],
+  });
+  const totals = { in: 0, out: 0 };
+  return {
+    count(direction, via, bytes) {
+      counter.inc({ direction, via }, bytes);
+      totals[direction] += bytes;
+    },
+    totals: () => ({ ...totals }),
+  };
+}

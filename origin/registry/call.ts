@@ -1,0 +1,50 @@
+/** What every verb of the registry works with, and how one request reaches it. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { BlobStore } from '#blobs';
+import type { Digest, DistributionPath } from '#oci';
+import type { MetainfoSources } from '#torrent';
+import type { Exclusive } from '../exclusive.ts';
+import type { MetadataStore } from '../metadata/port.ts';
+import type { SpaceGuard } from '../space.ts';
+import type { Torrents } from '../torrents.ts';
+import type { UploadSessions } from './upload-sessions.ts';
+
+export interface Registry {
+  readonly metadata: MetadataStore;
+  readonly blobs: BlobStore;
+  readonly uploads: UploadSessions;
+  readonly torrents: Torrents;
+  /** Orders, for each digest, what joins a blob's bytes and its links: push, mount and deletion. */
+  readonly perDigest: Exclusive;
+  readonly space: SpaceGuard;
+  /** Counts blob payload that passed over HTTP. */
+  countPayload(direction: 'in' | 'out', bytes: number): void;
+  /** Where the swarm of a blob is found: `path` is the blob's, and the base is as this client sees us. */
+  sourcesFor(request: FastifyRequest, path: string): MetainfoSources;
+  /** Ends all service of a blob that no repository holds any more. */
+  discard(digest: Digest): Promise<void>;
+}
+
+export type PathOf<K extends DistributionPath['kind']> = Extract<DistributionPath, { kind: K }>;
+
+export interface Call<K extends DistributionPath['kind'] = DistributionPath['kind']> {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  readonly path: PathOf<K>;
+  readonly query: URLSearchParams;
+}
+
+/** One verb on one path. It answers through `reply`, or throws an OciError. */
+export type Verb<K extends DistributionPath['kind']> = (
+  registry: Registry,
+  call: Call<K>,
+) => Promise<unknown>;
+
+/** Whether an If-None-Match or If-Range header names this entity (RFC 9110, sections 8.8.3 and 13.1). */
+export function namesEntity(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false;
+  return header.split(',').some((entry) => {
+    const tag = entry.trim().replace(/^W\//, '');
+    return tag === '*' || tag === etag || `"${tag}"` === etag;
+  });
+}

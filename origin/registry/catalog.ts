@@ -1,0 +1,13 @@
+import { parseRepositoryName } from '#oci';
+import type { Verb } from './call.ts';
+import { linkNext, pageRequest } from './pagination.ts';
+
+/** GET /v2/_catalog: the repositories by name, as every registry has it beside the specification. */
+export const catalog: Verb<'catalog'> = async (registry, { reply, query }) => {
+  const page = pageRequest(query, parseRepositoryName);
+  if (page.limit === 0) return reply.send({ repositories: [] });
+  const { items, more } = await registry.metadata.repositories(page);
+  const last = items.at(-1);
+  if (more && last !== undefined) linkNext(reply, '/v2/_catalog', query, { limit: page.limit, last });
+  return reply.send({ repositories: items });
+};

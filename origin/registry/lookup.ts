@@ -1,0 +1,56 @@
+/**
+ * Which repositories a request may mean. An image of another registry is asked for as
+ * `/v2/library/app/…?ns=docker.io` (containerd) or as `/v2/docker.io/library/app/…`
+ * (containers/image); both mean the repository `docker.io/library/app`, and where that does not
+ * have it, `library/app`.
+ */
+import type { FastifyReply } from 'fastify';
+import { isRegistryHost, OciError, parseRepositoryName, type RepositoryName } from '#oci';
+
+/** The registry host that the request speaks for. @throws OciError NAME_INVALID */
+function namespaceOf(query: URLSearchParams): string | undefined {
+  const text = query.get('ns');
+  if (text === null || text === '') return undefined;
+  if (text.length <= 255 && isRegistryHost(text)) return text.toLowerCase();
+  throw new OciError('NAME_INVALID', 'ns is not a registry host', { ns: text.slice(0, 256) });
+}
+
+/** Repeats the namespace that was asked for, so that a proxy's client can tell (distribution-spec, mirroring). */
+export function answerNamespace(reply: FastifyReply, query: URLSearchParams): void {
+  const namespace = namespaceOf(query);
+  if (namespace !== undefined) reply.header('oci-namespace', namespace);
+}
+
+/** The repositories to look in, in order. */
+export function candidates(name: RepositoryName, query: URLSearchParams): RepositoryName[] {
+  const namespace = namespaceOf(query);
+  if (namespace !== undefined) {
+    const qualified = repositoryName(`${namespace}/${name}`);
+    return qualified === undefined ? [name] : [qualified, name];
+  }
+  const slash = name.indexOf('/');
+  const bare =
+    slash > 0 && isRegistryHost(name.slice(0, slash)) ? repositoryName(name.slice(slash + 1)) : undefined;
+  return bare === undefined ? [name] : [name, bare];
+}
+
+/** The first repository for which `find` finds something, with what it found. */
+export async function findIn<T>(
+  names: readonly RepositoryName[],
+  find: (name: RepositoryName) => Promise<T | undefined>,
+): Promise<{ readonly name: RepositoryName; readonly found: T } | undefined> {
+  for (const name of names) {
+    const found = await find(name);
+    if (found !== undefined) return { name, found };
+  }
+  return undefined;
+}
+
+/** A host with a port, or a name that became too long, is no repository of ours. */
+function repositoryName(text: string): RepositoryName | undefined {
+  try {
+    return parseRepositoryName(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,119 @@
+/** Manifests and indexes, by tag and by digest (distribution-spec, "Pulling manifests", "Pushing Manifests"). */
+import { readBody } from '#http';
+import {
+  type Digest,
+  isManifestMediaType,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  OciError,
+  parseManifest,
+  parseReference,
+  type Reference,
+  type RepositoryName,
+  sha256DigestOf,
+} from '#oci';
+import type { ManifestRecord } from '../metadata/port.ts';
+import { namesEntity, type Registry, type Verb } from './call.ts';
+import { candidates, findIn } from './lookup.ts';
+
+/** GET and HEAD /v2/<name>/manifests/<reference>: the bytes as they were pushed. */
+export const getManifest: Verb<'manifest'> = async (registry, { request, reply, path, query }) => {
+  const reference = parseReference(path.reference);
+  const place = await findIn(candidates(path.name, query), (name) => resolve(registry, name, reference));
+  if (place === undefined) throw unknown(path.reference);
+  const { digest, mediaType, size } = place.found;
+  const etag = `"${digest}"`;
+  reply.headers({ 'docker-content-digest': digest, etag });
+  if (namesEntity(request.headers['if-none-match'], etag)) return reply.status(304).send();
+  reply.headers({ 'content-type': mediaType, 'content-length': size });
+  if (request.method === 'HEAD') return reply.send();
+  const bytes = await registry.metadata.manifestBytes(place.name, digest);
+  if (bytes === undefined) throw unknown(path.reference);
+  return reply.send(Buffer.from(bytes));
+};
+
+/** PUT /v2/<name>/manifests/<reference>. What it refers to must be in the repository already. */
+export const putManifest: Verb<'manifest'> = async (registry, { request, reply, path }) => {
+  const { name } = path;
+  const reference = parseReference(path.reference);
+  const bytes = await readBody(request.raw, MAX_MANIFEST_BYTES);
+  if (bytes === undefined) {
+    throw new OciError('SIZE_INVALID', `a manifest is at most ${MAX_MANIFEST_BYTES} bytes`, undefined, {
+      status: 413,
+    });
+  }
+  const manifest = parseManifest(bytes, request.headers['content-type']);
+  const digest = sha256DigestOf(bytes);
+  if (reference.kind === 'digest' && reference.digest !== digest) {
+    throw new OciError('DIGEST_INVALID', undefined, { expected: reference.digest, actual: digest });
+  }
+  const requires = requirements(manifest);
+  const missing = await missingFiles(registry, requires.blobs);
+  if (missing.length > 0) throw lacks(missing);
+  const unlinked = await registry.metadata.putManifest(name, {
+    digest,
+    mediaType: manifest.mediaType,
+    size: bytes.length,
+    bytes,
+    requires,
+    subject: manifest.subject?.digest,
+    artifactType: manifest.artifactType,
+    annotations: manifest.annotations,
+    pushedAt: Date.now(),
+    tag: reference.kind === 'tag' ? reference.tag : undefined,
+  });
+  if (unlinked.length > 0) throw lacks(unlinked);
+  if (manifest.subject) reply.header('oci-subject', manifest.subject.digest);
+  return reply
+    .status(201)
+    .headers({ location: `/v2/${name}/manifests/${digest}`, 'docker-content-digest': digest })
+    .send();
+};
+
+/** DELETE /v2/<name>/manifests/<reference>: a tag alone, or a manifest and the tags that point at it. */
+export const deleteManifest: Verb<'manifest'> = async (registry, { reply, path }) => {
+  const reference = parseReference(path.reference);
+  const known =
+    reference.kind === 'tag'
+      ? await registry.metadata.deleteTag(path.name, reference.tag)
+      : await registry.metadata.deleteManifest(path.name, reference.digest);
+  if (!known) throw unknown(path.reference);
+  return reply.status(202).send();
+};
+
+async function resolve(
+  { metadata }: Registry,
+  name: RepositoryName,
+  reference: Reference,
+): Promise<ManifestRecord | undefined> {
+  const digest = reference.kind === 'digest' ? reference.digest : await metadata.tag(name, reference.tag);
+  return digest && metadata.manifest(name, digest);
+}
+
+/** An index may also point at content that is not a manifest; that is a blob of the repository. */
+function requirements(manifest: Manifest): { blobs: Digest[]; manifests: Digest[] } {
+  const isManifest = (entry: { mediaType: string }): boolean => isManifestMediaType(entry.mediaType);
+  const others = manifest.manifests.filter((entry) => !isManifest(entry));
+  return {
+    blobs: [...new Set([...manifest.blobs, ...others].map((entry) => entry.digest))],
+    manifests: [...new Set(manifest.manifests.filter(isManifest).map((entry) => entry.digest))],
+  };
+}
+
+/** A blob that was damaged and set aside is asked for again, although the repository knows it. */
+async function missingFiles({ blobs }: Registry, digests: readonly Digest[]): Promise<Digest[]> {
+  const infos = await Promise.all(digests.map((digest) => blobs.stat(digest)));
+  return digests.filter((_, index) => infos[index] === undefined);
+}
+
+function lacks(missing: readonly Digest[]): OciError {
+  return new OciError(
+    'MANIFEST_BLOB_UNKNOWN',
+    `the manifest references content that is not in this repository: ${missing[0]}`,
+    { missing },
+  );
+}
+
+function unknown(reference: string): OciError {
+  return new OciError('MANIFEST_UNKNOWN', undefined, { reference });
+}

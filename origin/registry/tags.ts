@@ -1,0 +1,21 @@
+import { OciError, parseTag } from '#oci';
+import type { Verb } from './call.ts';
+import { candidates, findIn } from './lookup.ts';
+import { linkNext, pageRequest } from './pagination.ts';
+
+/** GET /v2/<name>/tags/list (distribution-spec, "Listing Tags"). */
+export const listTags: Verb<'tags'> = async (registry, { reply, path, query }) => {
+  const { metadata } = registry;
+  const page = pageRequest(query, parseTag);
+  const place = await findIn(candidates(path.name, query), async (name) =>
+    (await metadata.hasRepository(name)) ? name : undefined,
+  );
+  if (place === undefined) throw new OciError('NAME_UNKNOWN', undefined, { name: path.name });
+  if (page.limit === 0) return reply.send({ name: path.name, tags: [] });
+  const { items, more } = await metadata.tags(place.name, page);
+  const last = items.at(-1);
+  if (more && last !== undefined) {
+    linkNext(reply, `/v2/${path.name}/tags/list`, query, { limit: page.limit, last });
+  }
+  return reply.send({ name: path.name, tags: items });
+};

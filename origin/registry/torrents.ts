@@ -1,0 +1,25 @@
+import { OciError } from '#oci';
+import { encodeMetainfo } from '#torrent';
+import { openBlob } from './blobs.ts';
+import type { Verb } from './call.ts';
+
+/**
+ * GET /v2/<name>/_shoal/torrents/<digest>: the blob's metainfo, for whoever may read the blob. Any
+ * BitTorrent client can use it: the tracker, the blob as web seed (BEP 19) and our listener are in it.
+ */
+export const getTorrent: Verb<'torrent'> = async (registry, call) => {
+  const { name, reader } = await openBlob(registry, call);
+  const { digest } = reader;
+  await reader.close();
+  const metainfo = await registry.torrents.of(digest);
+  if (metainfo === undefined) throw new OciError('BLOB_UNKNOWN', undefined, { digest });
+  const sources = registry.sourcesFor(call.request, `/v2/${name}/blobs/${digest}`);
+  const file = Buffer.from(encodeMetainfo(metainfo, sources));
+  return call.reply
+    .headers({
+      'content-type': 'application/x-bittorrent',
+      'content-disposition': `attachment; filename="${digest.slice('sha256:'.length)}.torrent"`,
+      'docker-content-digest': digest,
+    })
+    .send(file);
+};

@@ -1,0 +1,70 @@
+/**
+ * The origin as a member of every swarm: it seeds each blob that it holds, and downloads nothing.
+ * Nothing is open for an idle blob; an incoming handshake opens it from the catalogue and the store.
+ */
+import type { BlobStore } from '#blobs';
+import type { HostPort } from '#http';
+import { createSwarm, type Swarm } from '#swarm';
+import type { Logger, Metrics } from '#telemetry';
+import type { Torrents } from './torrents.ts';
+
+export async function startSeeding(options: {
+  readonly listen: HostPort;
+  readonly uploadRateBytesPerSecond?: number | undefined;
+  readonly torrents: Torrents;
+  readonly blobs: BlobStore;
+  /** Told how much blob payload passed through the swarm. */
+  readonly countPayload: (direction: 'in' | 'out', bytes: number) => void;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}): Promise<Swarm> {
+  const { torrents, blobs, metrics, log, uploadRateBytesPerSecond } = options;
+  const payload = metrics.counter<'direction' | 'transport'>({
+    name: 'shoal_swarm_payload_bytes_total',
+    help: 'Blob payload exchanged with members of the swarm',
+    labels: ['direction', 'transport'],
+  });
+  const rejected = metrics.counter({
+    name: 'shoal_pieces_rejected_total',
+    help: 'Pieces whose hash was wrong',
+  });
+  const connected = { tcp: 0, libp2p: 0 };
+  metrics.gauge<'transport'>({
+    name: 'shoal_peers_connected',
+    help: 'Members that are connected now',
+    labels: ['transport'],
+    read(gauge) {
+      gauge.set({ transport: 'tcp' }, connected.tcp);
+      gauge.set({ transport: 'libp2p' }, connected.libp2p);
+    },
+  });
+  return createSwarm({
+    listen: options.listen,
+    log,
+    ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
+    async lookup(infoHash) {
+      const metainfo = await torrents.byInfoHash(infoHash);
+      const store = metainfo && (await blobs.open(metainfo.digest));
+      return store && { metainfo, store };
+    },
+    observer: {
+      payload(direction, transport, bytes) {
+        payload.inc({ direction, transport }, bytes);
+        options.countPayload(direction, bytes);
+      },
+      pieceRejected(infoHash, peer) {
+        rejected.inc();
+        log.warn({ infoHash, peer }, 'piece rejected');
+      },
+      connected(transport) {
+        connected[transport] += 1;
+      },
+      disconnected(transport) {
+        connected[transport] -= 1;
+      },
+      seedUnreadable(infoHash, error) {
+        log.error({ err: error, infoHash }, 'a stored blob cannot be read; it is not seeded now');
+      },
+    },
+  });
+}

@@ -1,0 +1,202 @@
+/** Wires the origin's parts together, and takes them down in the order that loses nothing. */
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { Level } from 'level';
+import { type BlobStore, openBlobStore } from '#blobs';
+import { checkAdmission } from '#config';
+import { createHashing } from '#hashing';
+import { createHttpServer, type HostPort, type TlsFiles } from '#http';
+import { type Digest, digestHex } from '#oci';
+import type { Swarm } from '#swarm';
+import type { Logger, Metrics } from '#telemetry';
+import { openMetainfoCatalog } from '#torrent';
+import { createTracker } from '#tracker';
+import { createAddresses } from './addresses.ts';
+import { registerApi } from './api.ts';
+import { createExclusive } from './exclusive.ts';
+import { createLevelMetadataStore } from './metadata/level.ts';
+import { createPayload } from './payload.ts';
+import { registerRegistry } from './registry/routes.ts';
+import { createUploadSessions } from './registry/upload-sessions.ts';
+import { startSeeding } from './seeding.ts';
+import { createSpaceGuard } from './space.ts';
+import { createTorrents, type Torrents } from './torrents.ts';
+
+export interface OriginConfig {
+  /** Registry, tracker, management and metrics. Port 0 takes a free port. */
+  readonly listen: HostPort;
+  readonly tls?: TlsFiles;
+  /** Folder of the blobs and the database; made when it is missing. */
+  readonly data: string;
+  /** Plain BitTorrent TCP, for the swarm. */
+  readonly bittorrentListen: HostPort | 'off';
+  /** The tracker's UDP side (BEP 15); none by default. */
+  readonly udpListen?: HostPort;
+  /** The host that members dial for the BitTorrent and UDP listeners; by default the listener's. */
+  readonly advertise?: string;
+  /** URL of this origin as its clients see it; by default what each request's Host header says. */
+  readonly publicUrl?: string;
+  readonly uploadRateBytesPerSecond?: number;
+  /** `open` lets listeners leave the loopback without admission control. */
+  readonly admission?: 'open';
+}
+
+export interface Origin {
+  readonly address: HostPort;
+  readonly bittorrentAddress?: HostPort;
+  readonly udpAddress?: HostPort;
+  /** Stops accepting, finishes what streams for up to 30 s, and closes everything. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts an origin. Everything that it opened is closed again when a part cannot start.
+ * @throws ConfigError for a listener beyond the loopback without admission `open`
+ */
+export async function startOrigin(
+  config: OriginConfig,
+  { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
+): Promise<Origin> {
+  checkAdmission(config.admission, {
+    listen: config.listen,
+    'bittorrent.listen': config.bittorrentListen,
+    'udp.listen': config.udpListen ?? 'off',
+  });
+  const startedAt = Date.now();
+  await using parts = new AsyncDisposableStack();
+
+  await mkdir(config.data, { recursive: true });
+  const db = await openDatabase(path.join(config.data, 'db'));
+  parts.defer(() => db.close());
+  const hashing = parts.adopt(createHashing({ threads: 1 }), (it) => it.close());
+  const root = path.join(config.data, 'blobs');
+  const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
+  const metadata = parts.adopt(createLevelMetadataStore(db), (it) => it.close());
+  const perDigest = createExclusive();
+  const torrents = parts.adopt(
+    createTorrents({
+      catalog: openMetainfoCatalog(db),
+      blobs,
+      hashing,
+      pathOf: (digest) => blobPath(root, digest),
+      perDigest,
+      onChange: (infoHash) => tracker.forget(infoHash),
+      log,
+    }),
+    (it) => it.close(),
+  );
+  const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
+  const payload = createPayload(metrics);
+
+  const swarm =
+    config.bittorrentListen === 'off'
+      ? undefined
+      : parts.adopt(
+          await startSeeding({
+            listen: config.bittorrentListen,
+            uploadRateBytesPerSecond: config.uploadRateBytesPerSecond,
+            torrents,
+            blobs,
+            countPayload: (direction, bytes) => payload.count(direction, 'swarm', bytes),
+            metrics,
+            log,
+          }),
+          (it) => it.close(),
+        );
+
+  const tracker = parts.adopt(
+    createTracker({
+      admit: async (infoHash) =>
+        (await torrents.identify(infoHash)) && {
+          seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
+        },
+      metrics,
+      log,
+    }),
+    (it) => it.close(),
+  );
+  const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
+  let address = config.listen;
+  const addresses = createAddresses({
+    publicUrl: config.publicUrl,
+    advertise: config.advertise,
+    secure: config.tls !== undefined,
+    registry: () => address,
+    bittorrent: swarm?.address,
+    udp: udpAddress,
+  });
+
+  const http = parts.adopt(
+    await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
+    (it) => it.close(),
+  );
+  tracker.register(http.app);
+  registerApi(http.app, {
+    blobs,
+    torrents,
+    swarm,
+    tracker,
+    startedAt,
+    publicUrl: config.publicUrl,
+    peers: addresses.peers,
+    listeners: () => ({ registry: address, bittorrent: swarm?.address, udpTracker: udpAddress }),
+    payload: payload.totals,
+  });
+  registerRegistry(http.app, {
+    metadata,
+    blobs,
+    uploads,
+    torrents,
+    perDigest,
+    space: createSpaceGuard(config.data),
+    countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
+    sourcesFor: addresses.sourcesFor,
+    discard: (digest) => discardBlob({ torrents, swarm, blobs }, digest),
+  });
+  address = await http.start();
+  torrents.prepareAll();
+  log.info(
+    { listen: address, bittorrent: swarm?.address, udp: udpAddress, data: config.data },
+    'origin is up',
+  );
+
+  const running = parts.move();
+  let closing: Promise<void> | undefined;
+  return {
+    address,
+    ...(swarm?.address && { bittorrentAddress: swarm.address }),
+    ...(udpAddress && { udpAddress }),
+    close: () => {
+      closing ??= running.disposeAsync();
+      return closing;
+    },
+  };
+}
+
+async function openDatabase(location: string): Promise<Level<string, Uint8Array>> {
+  const db = new Level<string, Uint8Array>(location, { valueEncoding: 'view' });
+  try {
+    await db.open();
+  } catch (error) {
+    const cause = (error as Error).cause as { code?: string } | undefined;
+    if (cause?.code !== 'LEVEL_LOCKED') throw error;
+    throw new Error(`${location} is in use by another running program`, { cause: error });
+  }
+  return db;
+}
+
+/** The layout of the store is part of its contract; the hashing threads read the files themselves. */
+function blobPath(root: string, digest: Digest): string {
+  const hex = digestHex(digest);
+  return path.join(root, 'sha256', hex.slice(0, 2), hex);
+}
+
+/** In this order nobody is offered a blob that is going away. */
+async function discardBlob(
+  parts: { readonly torrents: Torrents; readonly swarm: Swarm | undefined; readonly blobs: BlobStore },
+  digest: Digest,
+): Promise<void> {
+  const infoHash = await parts.torrents.forget(digest);
+  if (infoHash !== undefined) await parts.swarm?.release(infoHash);
+  await parts.blobs.delete(digest);
+}

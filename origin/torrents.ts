@@ -1,0 +1,132 @@
+/**
+ * The metainfo of each blob that the origin holds: piece hashes computed once, in worker threads,
+ * and kept in the catalogue. A push starts it in the background; a request that comes earlier waits
+ * for the same computation.
+ */
+import type { BlobStore } from '#blobs';
+import type { Hashing } from '#hashing';
+import type { Digest } from '#oci';
+import type { Logger } from '#telemetry';
+import { createMetainfo, type InfoHash, type Metainfo, type MetainfoCatalog, pieceLengthFor } from '#torrent';
+import type { Exclusive } from './exclusive.ts';
+
+/** Names that are kept in memory: some hundred bytes each. */
+const MAX_IDENTITIES = 20_000;
+
+export interface BlobIdentity {
+  readonly digest: Digest;
+  /** Bytes. */
+  readonly size: number;
+}
+
+export interface Torrents {
+  /** The blob's metainfo, computed now when it must be; undefined when the blob is not here. */
+  of(digest: Digest): Promise<Metainfo | undefined>;
+  byInfoHash(infoHash: InfoHash): Promise<Metainfo | undefined>;
+  /** Which blob an infohash names; cheap to ask again, as a tracker does at every announce. */
+  identify(infoHash: InfoHash): Promise<BlobIdentity | undefined>;
+  /** Computes it in the background. */
+  prepare(digest: Digest): void;
+  /** Computes in the background what is missing for the blobs that are stored, one at a time. */
+  prepareAll(): void;
+  /** Forgets a blob that is being deleted; answers with its infohash. Called in the digest's turn. */
+  forget(digest: Digest): Promise<InfoHash | undefined>;
+  /** Blobs whose piece hashes are being computed now. */
+  pending(): number;
+  /** Waits for what runs, and starts nothing more. */
+  close(): Promise<void>;
+}
+
+export function createTorrents(options: {
+  readonly catalog: MetainfoCatalog;
+  readonly blobs: BlobStore;
+  readonly hashing: Hashing;
+  /** The file of a stored blob, which the workers read. */
+  readonly pathOf: (digest: Digest) => string;
+  readonly perDigest: Exclusive;
+  /** A blob can be found by its infohash from now on, or no longer. */
+  readonly onChange: (infoHash: InfoHash) => void;
+  readonly log: Logger;
+}): Torrents {
+  const { catalog, blobs, hashing, perDigest, log } = options;
+  const identities = new Map<InfoHash, BlobIdentity>();
+  const running = new Map<Digest, Promise<Metainfo | undefined>>();
+  let backfill: Promise<void> | undefined;
+  let closed = false;
+
+  const compute = async (digest: Digest): Promise<Metainfo | undefined> => {
+    // Opening it also checks that the file is still the one that was stored.
+    const reader = await blobs.open(digest);
+    if (reader === undefined) return undefined;
+    const { size } = reader;
+    await reader.close();
+    const pieces = await hashing.hashPieces(options.pathOf(digest), pieceLengthFor(size));
+    const metainfo = createMetainfo({ digest, length: size, pieces });
+    // A deletion may have come meanwhile; in the digest's turn the answer holds.
+    return perDigest.run(digest, async () => {
+      if ((await blobs.stat(digest)) === undefined) return undefined;
+      await catalog.put(metainfo);
+      options.onChange(metainfo.infoHash);
+      return metainfo;
+    });
+  };
+
+  const single = (digest: Digest): Promise<Metainfo | undefined> => {
+    const before = running.get(digest);
+    if (before !== undefined) return before;
+    if (closed) return Promise.resolve(undefined);
+    const task = compute(digest).finally(() => running.delete(digest));
+    running.set(digest, task);
+    return task;
+  };
+
+  const of = async (digest: Digest): Promise<Metainfo | undefined> =>
+    (await catalog.get(digest)) ?? single(digest);
+
+  const inBackground = (digest: Digest): Promise<void> =>
+    of(digest).then(
+      () => undefined,
+      (error: unknown) => log.warn({ err: error, digest }, 'piece hashes could not be computed'),
+    );
+
+  return {
+    of,
+    byInfoHash: (infoHash) => catalog.byInfoHash(infoHash),
+    async identify(infoHash) {
+      const known = identities.get(infoHash);
+      if (known) return known;
+      const metainfo = await catalog.byInfoHash(infoHash);
+      if (metainfo === undefined) return undefined;
+      const identity = { digest: metainfo.digest, size: metainfo.length };
+      const oldest = identities.size >= MAX_IDENTITIES ? identities.keys().next().value : undefined;
+      if (oldest !== undefined) identities.delete(oldest);
+      identities.set(infoHash, identity);
+      return identity;
+    },
+    prepare: (digest) => void inBackground(digest),
+    prepareAll() {
+      backfill ??= (async () => {
+        const made = new Set<Digest>();
+        for await (const { digest } of catalog.entries()) made.add(digest);
+        for await (const { digest } of blobs.list()) {
+          if (closed) return;
+          if (!made.has(digest)) await inBackground(digest);
+        }
+      })().catch((error: unknown) => log.warn({ err: error }, 'the blobs could not be listed'));
+    },
+    async forget(digest) {
+      const metainfo = await catalog.get(digest);
+      if (metainfo) {
+        await catalog.delete(digest);
+        identities.delete(metainfo.infoHash);
+        options.onChange(metainfo.infoHash);
+      }
+      return metainfo?.infoHash;
+    },
+    pending: () => running.size,
+    async close() {
+      closed = true;
+      await Promise.allSettled([backfill, ...running.values()]);
+    },
+  };
+}

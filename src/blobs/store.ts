@@ -1,0 +1,225 @@
+/**
+ * The store itself: complete blobs, and the way in for uploads and downloads. For one digest at a
+ * time only one file is adopted, verified or deleted, so that index and files agree.
+ */
+import { type FileHandle, open, rm, stat } from 'node:fs/promises';
+import type { Level } from 'level';
+import type { Hashing } from '#hashing';
+import { type Digest, digestHex } from '#oci';
+import type { Logger } from '#telemetry';
+import { asStoreError, BlobStoreError } from './errors.ts';
+import { openLayout } from './layout.ts';
+import { openPartial } from './partial.ts';
+import type { BlobInfo, BlobStore, BlobWriter } from './port.ts';
+import { createReader } from './reader.ts';
+import { type BlobRecord, openRecords, recordOf, unchanged } from './records.ts';
+import { createWriter } from './writer.ts';
+
+/** How exact `lastUsedAt` is: a busy blob costs one index write a minute. */
+const USE_RESOLUTION_MS = 60_000;
+
+/** Opens the store in the folder `root`, made when it is missing. Reads the index, not the blobs. */
+export async function openBlobStore(options: {
+  readonly root: string;
+  readonly level: Level<string, Uint8Array>;
+  readonly hashing: Hashing;
+  readonly log: Logger;
+}): Promise<BlobStore> {
+  const { hashing, log } = options;
+  const layout = await openLayout(options.root);
+  const records = openRecords(options.level);
+  const totals = { blobs: 0, bytes: 0 };
+  for await (const { size } of records.list()) count(1, size);
+  const writers = new Map<string, BlobWriter>();
+  const resuming = new Map<string, Promise<BlobWriter | undefined>>();
+  const partials = new Set<Digest>();
+  const turns = new Map<Digest, Promise<unknown>>();
+  let closed = false;
+
+  function count(blobs: number, bytes: number): void {
+    totals.blobs += blobs;
+    totals.bytes += blobs * bytes;
+  }
+
+  /** Runs `work` when earlier work on the same digest is done. */
+  async function inTurn<T>(digest: Digest, work: () => Promise<T>): Promise<T> {
+    if (closed) throw new BlobStoreError('closed');
+    const before = turns.get(digest) ?? Promise.resolve();
+    const turn = before.then(work, work);
+    turns.set(digest, turn);
+    try {
+      return await turn;
+    } finally {
+      if (turns.get(digest) === turn) turns.delete(digest);
+    }
+  }
+
+  const adopt = (from: string, handle: FileHandle, digest: Digest, size: number): Promise<BlobInfo> =>
+    inTurn(digest, async () => {
+      const present = await trusted(digest);
+      if (present) {
+        await present.handle.close();
+        await rm(from, { force: true });
+        return { digest, size, lastUsedAt: present.record.lastUsedAt };
+      }
+      try {
+        await handle.chmod(0o440);
+        await handle.datasync();
+        await layout.place(from, digest);
+      } catch (error) {
+        throw asStoreError(error);
+      }
+      const record = recordOf(await handle.stat({ bigint: true }), Date.now());
+      await records.put(digest, record);
+      count(1, size);
+      return { digest, size, lastUsedAt: record.lastUsedAt };
+    });
+
+  /** An open, unchanged file and its record. A file that changed is hashed again, and set aside when it is wrong. */
+  async function trusted(digest: Digest): Promise<{ handle: FileHandle; record: BlobRecord } | undefined> {
+    const record = await records.get(digest);
+    const handle = await open(layout.blob(digest), 'r').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (!handle) {
+      if (record) await forget(digest, record);
+      return undefined;
+    }
+    try {
+      const stats = await handle.stat({ bigint: true });
+      if (record && unchanged(record, stats)) return { handle, record };
+      const fresh = recordOf(stats, record?.lastUsedAt ?? Date.now());
+      const actual = await hashing.sha256File(layout.blob(digest));
+      const still = await handle.stat({ bigint: true });
+      if (actual === digestHex(digest) && unchanged(fresh, still)) {
+        await records.put(digest, fresh);
+        if (record) count(-1, record.size);
+        count(1, fresh.size);
+        log.info(
+          { digest },
+          record ? 'a blob file was touched but is unchanged' : 'found a blob that the index lacked',
+        );
+        return { handle, record: fresh };
+      }
+      log.warn({ digest, actual: `sha256:${actual}` }, 'a blob file changed on disk; it is set aside');
+      await layout.setAside(digest);
+      if (record) await forget(digest, record);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+    await handle.close();
+    return undefined;
+  }
+
+  async function forget(digest: Digest, record: BlobRecord): Promise<void> {
+    await records.delete(digest);
+    count(-1, record.size);
+  }
+
+  /** Only a hint for eviction: a full disk must not keep a good blob from being read. */
+  async function noteUse(digest: Digest, record: BlobRecord): Promise<void> {
+    const now = Date.now();
+    if (now - record.lastUsedAt < USE_RESOLUTION_MS) return;
+    try {
+      await records.put(digest, { ...record, lastUsedAt: now }, { sync: false });
+    } catch (error) {
+      log.warn({ digest, err: error }, 'the use of a blob was not recorded');
+    }
+  }
+
+  /** The record of a blob whose file is as it was recorded; no word on any other. */
+  async function asRecorded(digest: Digest): Promise<BlobRecord | undefined> {
+    const record = await records.get(digest);
+    const stats = record && (await stat(layout.blob(digest), { bigint: true }).catch(() => undefined));
+    return stats && unchanged(record, stats) ? record : undefined;
+  }
+
+  const writerOwner = {
+    sha256File: hashing.sha256File,
+    adopt,
+    ended: (id: string) => void writers.delete(id),
+  };
+
+  async function openWriter(id: string, file: string, flags: 'wx+' | 'r+'): Promise<BlobWriter> {
+    const handle = await open(file, flags, 0o640);
+    const { size } = await handle.stat();
+    const writer = createWriter(id, file, handle, size, writerOwner);
+    writers.set(id, writer);
+    return writer;
+  }
+
+  return {
+    open: (digest) =>
+      inTurn(digest, async () => {
+        const found = await trusted(digest);
+        if (!found) return undefined;
+        await noteUse(digest, found.record);
+        return createReader(digest, found.record.size, found.handle);
+      }),
+    async stat(digest) {
+      const known = await asRecorded(digest);
+      if (known) return { digest, size: known.size, lastUsedAt: known.lastUsedAt };
+      return inTurn(digest, async () => {
+        const found = await trusted(digest);
+        await found?.handle.close();
+        return found && { digest, size: found.record.size, lastUsedAt: found.record.lastUsedAt };
+      });
+    },
+    list: records.list,
+    totals: () => ({ ...totals }),
+    delete: (digest) =>
+      inTurn(digest, async () => {
+        const record = await records.get(digest);
+        await rm(layout.blob(digest), { force: true });
+        if (record) await forget(digest, record);
+      }),
+    async createWriter() {
+      if (closed) throw new BlobStoreError('closed');
+      const id = layout.newUploadId();
+      try {
+        return await openWriter(id, layout.upload(id) ?? '', 'wx+');
+      } catch (error) {
+        throw asStoreError(error);
+      }
+    },
+    async resumeWriter(id) {
+      if (closed) throw new BlobStoreError('closed');
+      const running = writers.get(id) ?? resuming.get(id);
+      if (running !== undefined) return running;
+      const file = layout.upload(id);
+      if (file === undefined) return undefined;
+      const work = openWriter(id, file, 'r+')
+        .catch((error: NodeJS.ErrnoException) => {
+          if (error.code === 'ENOENT') return undefined;
+          throw error;
+        })
+        .finally(() => resuming.delete(id));
+      resuming.set(id, work);
+      return work;
+    },
+    async openPartial(metainfo) {
+      const { digest } = metainfo;
+      if (closed) throw new BlobStoreError('closed');
+      if (partials.has(digest)) throw new BlobStoreError('busy');
+      partials.add(digest);
+      try {
+        return await openPartial(metainfo, {
+          layout,
+          hashing,
+          adopt,
+          ended: (ended) => void partials.delete(ended),
+        });
+      } catch (error) {
+        partials.delete(digest);
+        throw error;
+      }
+    },
+    async close() {
+      closed = true;
+      await Promise.allSettled(turns.values());
+      await Promise.all([...writers.values()].map((writer) => writer.close()));
+    },
+  };
+}

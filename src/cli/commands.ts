@@ -1,0 +1,67 @@
+/** The commands, in the order of help. Each file is loaded only when its command runs. */
+import type { Command } from './command.ts';
+
+export interface Entry {
+  readonly name: string;
+  readonly line: string;
+  readonly load: () => Promise<Command>;
+}
+
+export const commands: readonly Entry[] = [
+  {
+    name: 'up',
+    line: 'origin, tracker and three agents on this machine, tried with a sample image',
+    load: async () => (await import('./up.ts')).up,
+  },
+  {
+    name: 'origin',
+    line: 'run the origin: registry, seeds and tracker',
+    load: async () => (await import('./origin.ts')).origin,
+  },
+  {
+    name: 'tracker',
+    line: 'run a tracker alone',
+    load: async () => (await import('./tracker.ts')).tracker,
+  },
+  {
+    name: 'agent',
+    line: 'run the agent of a compute node',
+    load: async () => (await import('./agent.ts')).agent,
+  },
+  {
+    name: 'pull',
+    line: 'fetch an image through an agent',
+    load: async () => (await import('./pull.ts')).pull,
+  },
+  {
+    name: 'torrent',
+    line: 'write the .torrent files of an image or a blob',
+    load: async () => (await import('./torrent.ts')).torrent,
+  },
+  {
+    name: 'status',
+    line: 'show what origins and agents hold and do',
+    load: async () => (await import('./status.ts')).status,
+  },
+  {
+    name: 'config',
+    line: 'print the merged configuration and where each value is from',
+    load: async () => (await import('./config.ts')).config,
+  },
+];
+
+/** The text of `shoal --help`. */
+export function overview(): string {
+  const width = Math.max(...commands.map((command) => command.name.length));
+  return [
+    'Usage: shoal COMMAND [flags]',
+    '',
+    'Shoal distributes container images peer to peer.',
+    '',
+    'Commands:',
+    ...commands.map((command) => `  ${command.name.padEnd(width)}  ${command.line}`),
+    '',
+    "'shoal COMMAND --help' shows a command's flags; 'shoal --version' the version.",
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,38 @@
+/** Chooses the command, and turns what it throws into lines for the user and an exit code. */
+import { nearest } from '#config';
+import { commands } from './commands.ts';
+import { exitCode, explain, UsageError } from './errors.ts';
+import { EXIT_USAGE } from './exit.ts';
+import { variableWarnings } from './variables.ts';
+
+export async function dispatch(name: string, args: readonly string[]): Promise<number> {
+  const entry = commands.find((command) => command.name === name);
+  if (!entry) {
+    const near = nearest(
+      name,
+      commands.map((command) => command.name),
+    );
+    complain(
+      'shoal',
+      `there is no command '${name}'${near === undefined ? '' : `; did you mean '${near}'?`}`,
+    );
+    process.stderr.write("Try 'shoal --help'.\n");
+    return EXIT_USAGE;
+  }
+  try {
+    const command = await entry.load();
+    for (const warning of await variableWarnings()) complain(`shoal ${name}: warning`, warning);
+    return await command.invoke(args);
+  } catch (error) {
+    for (const line of explain(error)) complain(`shoal ${name}`, line);
+    if (error instanceof UsageError) process.stderr.write(`Try 'shoal ${name} --help'.\n`);
+    if (process.env['SHOAL_LOG_LEVEL'] === 'debug' && error instanceof Error) {
+      process.stderr.write(`${error.stack}\n`);
+    }
+    return exitCode(error);
+  }
+}
+
+function complain(who: string, line: string): void {
+  process.stderr.write(`${who}: ${line}\n`);
+}

@@ -1,0 +1,123 @@
+/**
+ * An OCI image layout on disk (image-spec, image-layout.md). Blobs appear under their digest only when
+ * they are whole; a half-written one waits as `<hex>.partial` and is continued by the next run.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type Digest, digestHex, type ManifestDescriptor } from '#oci';
+import { CommandError } from './errors.ts';
+import type { BlobSink } from './registry.ts';
+
+export interface FileSink extends BlobSink {
+  /** The blob is whole and right: gives it its name, durably. */
+  finish(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Layout {
+  /** Whether the blob is there, with the right bytes. */
+  holds(descriptor: ManifestDescriptor): Promise<boolean>;
+  sink(digest: Digest): Promise<FileSink>;
+  /** Writes a small blob whose digest is known to be right. */
+  put(digest: Digest, bytes: Uint8Array): Promise<void>;
+  /** Names an image in index.json; an entry of the same name is replaced. */
+  name(
+    descriptor: { readonly mediaType: string; readonly digest: Digest; readonly size: number },
+    name: string,
+  ): Promise<void>;
+}
+
+const REF_NAME = 'org.opencontainers.image.ref.name';
+
+interface Index {
+  readonly schemaVersion: 2;
+  readonly mediaType?: string;
+  readonly manifests: readonly { readonly annotations?: Readonly<Record<string, string>> }[];
+}
+
+export async function openLayout(folder: string): Promise<Layout> {
+  const blobs = path.join(folder, 'blobs', 'sha256');
+  await mkdir(blobs, { recursive: true });
+  await writeDurably(path.join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n');
+  const fileOf = (digest: Digest): string => path.join(blobs, digestHex(digest));
+  return {
+    async holds({ digest, size }) {
+      const file = fileOf(digest);
+      const info = await stat(file).catch(() => undefined);
+      return info?.size === size && (await hashFile(file)).digest('hex') === digestHex(digest);
+    },
+    sink: (digest) => openSink(`${fileOf(digest)}.partial`, fileOf(digest)),
+    put: (digest, bytes) => writeDurably(fileOf(digest), bytes),
+    async name(descriptor, name) {
+      const file = path.join(folder, 'index.json');
+      const index = await readIndex(file);
+      const others = index.manifests.filter((entry) => entry.annotations?.[REF_NAME] !== name);
+      const entry = { ...descriptor, annotations: { [REF_NAME]: name } };
+      await writeDurably(file, `${JSON.stringify({ ...index, manifests: [...others, entry] }, null, 2)}\n`);
+    },
+  };
+}
+
+async function openSink(partial: string, final: string): Promise<FileSink> {
+  const prefix = await stat(partial).then(
+    (info) => info.size,
+    () => 0,
+  );
+  const hash = prefix > 0 ? await hashFile(partial) : createHash('sha256');
+  const file: FileHandle = await open(partial, 'a');
+  return {
+    prefix,
+    hash,
+    write: async (bytes) => {
+      await file.appendFile(bytes);
+    },
+    restart: () => file.truncate(0),
+    async finish() {
+      await file.sync();
+      await file.close();
+      await rename(partial, final);
+      await syncFolder(path.dirname(final));
+    },
+    close: () => file.close(),
+  };
+}
+
+async function hashFile(file: string): Promise<Hash> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 }))
+    hash.update(chunk as Buffer);
+  return hash;
+}
+
+async function readIndex(file: string): Promise<Index> {
+  const text = await readFile(file, 'utf8').catch(() => undefined);
+  if (text === undefined) {
+    return { schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests: [] };
+  }
+  try {
+    const index = JSON.parse(text) as Index;
+    if (Array.isArray(index.manifests)) return index;
+  } catch {
+    // Said below, for both ways of being wrong.
+  }
+  throw new CommandError(`${file} is no OCI index: choose an empty folder for --oci-layout`);
+}
+
+async function writeDurably(file: string, content: string | Uint8Array): Promise<void> {
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    await writeFile(temporary, content, { flush: true });
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(path.dirname(file));
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  await handle.sync().finally(() => handle.close());
+}

@@ -1,0 +1,94 @@
+/**
+ * What every program's listeners share: TLS, admission, and addresses that follow the first one.
+ * Programs listen on the loopback unless they are told otherwise, and then say so aloud.
+ */
+import type { HostPort, TlsFiles } from '#http';
+import { ConfigError } from './errors.ts';
+import { type Kind, oneOf, path } from './kinds.ts';
+import { type EarlierText, type Option, optional, withDefault } from './options.ts';
+
+export type Admission = 'open' | 'token';
+
+/** Options that each program with a listener has. */
+export const listenerOptions = {
+  'tls.cert': optional(path, 'PEM certificate (chain) for the HTTP listener; needs --tls-key'),
+  'tls.key': optional(path, 'PEM private key of the certificate'),
+  admission: optional(
+    oneOf('open', 'token') as Kind<Admission>,
+    'who may connect; a listener that is not on the loopback needs an explicit open (token is not available yet)',
+  ),
+} as const satisfies Record<string, Option>;
+
+export const logLevel = withDefault(
+  oneOf('silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'),
+  'info',
+  'least severity of a log line; debug also shows the stack of errors',
+);
+
+/**
+ * A default beside the listener `key`: its host, and `port`, so that opening the one opens the
+ * other. Where the listener takes a free port this one does too.
+ */
+export function besideListener(key: string, port: number): (earlier: EarlierText) => string | undefined {
+  return (earlier) => {
+    const listen = earlier(key);
+    if (listen === undefined) return undefined;
+    const colon = listen.lastIndexOf(':');
+    return `${listen.slice(0, colon)}:${listen.slice(colon + 1) === '0' ? 0 : port}`;
+  };
+}
+
+/**
+ * The folder of the service under systemd (StateDirectory=), else one below the working directory.
+ * systemd.exec(5): $STATE_DIRECTORY is a colon-separated list of absolute paths.
+ */
+export function dataFolder(program: string): string {
+  const service = process.env['STATE_DIRECTORY']?.split(':')[0];
+  return service || `./shoal-data/${program}`;
+}
+
+/** How `dataFolder` reads in help. */
+export function dataFolderHelp(program: string): string {
+  return `./shoal-data/${program}; as a systemd service its StateDirectory, /var/lib/shoal/${program}`;
+}
+
+/**
+ * The certificate and key, or undefined for plain HTTP.
+ * @throws ConfigError when only one of them is given
+ */
+export function tlsFiles(values: {
+  readonly 'tls.cert': string | undefined;
+  readonly 'tls.key': string | undefined;
+}): TlsFiles | undefined {
+  const { 'tls.cert': certFile, 'tls.key': keyFile } = values;
+  if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile };
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  const missing = certFile === undefined ? 'tls.cert' : 'tls.key';
+  throw new ConfigError([`${missing}: TLS needs both --tls-cert and --tls-key`]);
+}
+
+/**
+ * Refuses to open a listener to other machines by accident.
+ * @throws ConfigError naming the listener
+ */
+export function checkAdmission(
+  admission: Admission | undefined,
+  listeners: Readonly<Record<string, HostPort | 'off'>>,
+): void {
+  if (admission === 'open') return;
+  if (admission === 'token') {
+    throw new ConfigError(['admission: token is not available yet; use open, or listen on the loopback']);
+  }
+  const problems = Object.entries(listeners)
+    .filter(([, address]) => address !== 'off' && !isLoopback(address.host))
+    .map(
+      ([key]) =>
+        `${key}: other machines can reach this listener, and there is no admission control yet: ` +
+        'listen on 127.0.0.1, or pass --admission open to let everybody in',
+    );
+  if (problems.length > 0) throw new ConfigError(problems);
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host);
+}

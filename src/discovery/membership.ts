@@ -1,0 +1,119 @@
+/**
+ * One blob that we download, announced to each of its trackers: at once, then as the tracker asks,
+ * and a few times sooner while hardly anybody is known, because in a rollout the others arrive
+ * within seconds. A tracker that fails is tried again with growing pauses; nobody is told of it.
+ */
+import type { PeerAddress } from '#swarm';
+import type { Logger } from '#telemetry';
+import type { InfoHash } from '#torrent';
+import type { Announce, AnnounceTarget, Answer } from './announce.ts';
+import { backoffMs, createPause } from './pause.ts';
+import type { Membership } from './port.ts';
+
+export interface AnnounceTiming {
+  /** Pauses of the announces that come early while fewer than `fewPeers` are known. */
+  readonly earlyMs: readonly number[];
+  readonly fewPeers: number;
+  readonly firstBackoffMs: number;
+  readonly mostBackoffMs: number;
+  readonly answerDeadlineMs: number;
+  /** For `completed` and `stopped`, which nobody should wait for. */
+  readonly farewellMs: number;
+}
+
+export const ANNOUNCE_TIMING: AnnounceTiming = {
+  earlyMs: [2_000, 3_000, 4_000, 6_000],
+  fewPeers: 4,
+  firstBackoffMs: 1_000,
+  mostBackoffMs: 30_000,
+  answerDeadlineMs: 10_000,
+  farewellMs: 1_800,
+};
+
+export interface JoinedBlob {
+  readonly infoHash: InfoHash;
+  readonly left: () => number;
+  readonly onPeers: (peers: readonly PeerAddress[]) => void;
+}
+
+export function joinTrackers(
+  blob: JoinedBlob,
+  targets: readonly AnnounceTarget[],
+  options: { readonly timing: AnnounceTiming; readonly log: Logger; readonly onEnd: () => void },
+): Membership {
+  const { timing, log } = options;
+  const stop = new AbortController();
+  /** Trackers that know us. */
+  const greeted = new Set<AnnounceTarget>();
+  const known = new Set<string>();
+  let ended: Promise<void> | undefined;
+
+  const learn = (answer: Answer): void => {
+    if (stop.signal.aborted || answer.peers.length === 0) return;
+    for (const peer of answer.peers) known.add(`${peer.host} ${peer.port}`);
+    try {
+      blob.onPeers(answer.peers);
+    } catch (error) {
+      log.error({ err: error, infoHash: blob.infoHash }, 'peers could not be used');
+    }
+  };
+
+  const follow = async (target: AnnounceTarget): Promise<void> => {
+    const pause = createPause();
+    let failures = 0;
+    let early = 0;
+    while (!stop.signal.aborted) {
+      const announce: Announce = {
+        infoHash: blob.infoHash,
+        left: blob.left(),
+        ...(!greeted.has(target) && { event: 'started' as const }),
+      };
+      let pauseMs: number;
+      try {
+        const deadline = AbortSignal.any([stop.signal, AbortSignal.timeout(timing.answerDeadlineMs)]);
+        const answer = await target.announce(announce, deadline);
+        greeted.add(target);
+        failures = 0;
+        learn(answer);
+        const soon = known.size < timing.fewPeers ? timing.earlyMs[early++] : undefined;
+        pauseMs = soon ?? answer.intervalMs;
+      } catch (error) {
+        if (stop.signal.aborted) return;
+        failures += 1;
+        pauseMs = backoffMs(failures, timing.firstBackoffMs, timing.mostBackoffMs);
+        log.debug(
+          { tracker: target.url, infoHash: blob.infoHash, reason: reasonOf(error) },
+          'announce failed',
+        );
+      }
+      await pause.wait(pauseMs, stop.signal);
+    }
+  };
+
+  const farewell = (event: 'completed' | 'stopped'): Promise<void> => {
+    ended ??= (async () => {
+      stop.abort();
+      options.onEnd();
+      await followed;
+      const left = event === 'completed' ? 0 : blob.left();
+      const deadline = AbortSignal.timeout(timing.farewellMs);
+      await Promise.all(
+        Array.from(greeted, (target) =>
+          target.announce({ infoHash: blob.infoHash, event, left }, deadline).catch((error: unknown) => {
+            log.debug({ tracker: target.url, event, reason: reasonOf(error) }, 'announce failed');
+          }),
+        ),
+      );
+    })();
+    return ended;
+  };
+
+  // In a later turn, so that the caller has its membership before it hears of peers.
+  const followed = Promise.resolve().then(() => Promise.all(targets.map(follow)));
+  followed.catch((error: unknown) => log.error({ err: error }, 'announcing failed'));
+  return { complete: () => farewell('completed'), leave: () => farewell('stopped') };
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,26 @@
+/** What the pool and its worker threads say to each other. Only names and numbers cross, never bytes of a blob. */
+export type Job =
+  | { readonly op: 'pieces'; readonly path: string; readonly pieceLength: number }
+  | {
+      readonly op: 'check';
+      readonly path: string;
+      readonly pieceLength: number;
+      readonly pieces: Uint8Array;
+      readonly which: readonly number[];
+    }
+  | { readonly op: 'sha256'; readonly path: string }
+  | { readonly op: 'follow'; readonly follower: number; readonly path: string }
+  | { readonly op: 'advance'; readonly follower: number; readonly upTo: number }
+  | { readonly op: 'finish'; readonly follower: number; readonly size: number }
+  | { readonly op: 'abort'; readonly follower: number };
+
+export type JobResult = Uint8Array | string | readonly boolean[] | undefined;
+
+export interface JobMessage {
+  readonly id: number;
+  readonly job: Job;
+}
+
+export type JobAnswer =
+  | { readonly id: number; readonly result: JobResult }
+  | { readonly id: number; readonly error: { readonly message: string; readonly code: string | undefined } };

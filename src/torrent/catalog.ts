@@ -1,0 +1,66 @@
+/**
+ * The metainfo that a program keeps, by digest and by infohash. Small records carry the two names,
+ * large ones the piece hashes, so that listing 100,000 blobs reads only the small ones.
+ */
+import type { Level } from 'level';
+import { type Digest, toSha256Digest } from '#oci';
+import { type InfoHash, parseInfoHash } from './info-hash.ts';
+import { encodeMetainfo, type Metainfo, parseMetainfo } from './metainfo.ts';
+
+export interface MetainfoCatalog {
+  get(digest: Digest): Promise<Metainfo | undefined>;
+  byInfoHash(infoHash: InfoHash): Promise<Metainfo | undefined>;
+  /** Kept when this resolves. Putting the same blob again replaces its sources. */
+  put(metainfo: Metainfo): Promise<void>;
+  delete(digest: Digest): Promise<void>;
+  /** Every blob by its two names; cheap at any number of blobs. */
+  entries(): AsyncIterable<{ readonly digest: Digest; readonly infoHash: InfoHash }>;
+}
+
+/** `level` is the program's database; the catalogue keeps to sublevels of its own. */
+export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoCatalog {
+  const metainfo = level.sublevel<string, Uint8Array>('metainfo', { valueEncoding: 'view' });
+  const digests = level.sublevel<string, string>('infohash', { valueEncoding: 'utf8' });
+  const get = async (digest: Digest): Promise<Metainfo | undefined> => {
+    const bytes = await metainfo.get(digest);
+    return bytes === undefined ? undefined : parseMetainfo(bytes);
+  };
+  return {
+    get,
+    async byInfoHash(infoHash) {
+      const hex = await digests.get(infoHash);
+      return hex === undefined ? undefined : get(toSha256Digest(hex));
+    },
+    async put(value) {
+      await level.batch<string, string | Uint8Array>(
+        [
+          { type: 'put', sublevel: metainfo, key: value.digest, value: encodeMetainfo(value) },
+          {
+            type: 'put',
+            sublevel: digests,
+            key: value.infoHash,
+            value: value.digest.slice('sha256:'.length),
+          },
+        ],
+        { sync: true },
+      );
+    },
+    async delete(digest) {
+      const value = await get(digest);
+      if (value === undefined) return;
+      await level.batch<string, string | Uint8Array>(
+        [
+          { type: 'del', sublevel: metainfo, key: digest },
+          { type: 'del', sublevel: digests, key: value.infoHash },
+        ],
+        {},
+      );
+    },
+    async *entries() {
+      for await (const [key, hex] of digests.iterator()) {
+        const infoHash = parseInfoHash(key);
+        if (infoHash !== undefined) yield { digest: toSha256Digest(hex), infoHash };
+      }
+    },
+  };
+}

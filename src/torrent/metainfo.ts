@@ -1,0 +1,184 @@
+/**
+ * The metainfo of one blob (BEP 3): a private single-file v1 torrent whose name is the hex digest.
+ * Piece length follows from the size alone, so the info dictionary follows from the bytes alone.
+ * A blob of no bytes has metainfo with no pieces; it never needs a swarm.
+ */
+import { createHash } from 'node:crypto';
+import { type Digest, digestHex, toSha256Digest } from '#oci';
+import { type Bencoded, BencodeError, decodeBencode, encodeBencode } from './bencode.ts';
+import type { InfoHash } from './info-hash.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+/** The piece hashes of a 1.6 TiB blob; larger input is refused unread. */
+export const MAX_METAINFO_BYTES = 8 * MIB;
+const MAX_SOURCES = 64;
+const MAX_URL_LENGTH = 2048;
+
+/** Where a blob can be had; outside the info dictionary, so without influence on the infohash. */
+export interface MetainfoSources {
+  /** Tracker URLs, `http:`, `https:` or `udp:`. */
+  readonly announce: readonly string[];
+  /** BEP 19 web seeds: URLs of the blob itself. */
+  readonly webSeeds: readonly string[];
+  /** BitTorrent listeners of the origin (outer key `peers`, a list of host:port). */
+  readonly peers: readonly { readonly host: string; readonly port: number }[];
+}
+
+export interface Metainfo {
+  readonly infoHash: InfoHash;
+  readonly digest: Digest;
+  /** Bytes of the blob. */
+  readonly length: number;
+  /** Bytes of each piece but the last. */
+  readonly pieceLength: number;
+  /** SHA-1 of each piece, 20 bytes each, one after another. */
+  readonly pieces: Uint8Array;
+  /** The bencoded info dictionary, whose SHA-1 is the infohash. */
+  readonly info: Uint8Array;
+  readonly sources: MetainfoSources;
+}
+
+export class MetainfoError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'MetainfoError';
+  }
+}
+
+const NO_SOURCES: MetainfoSources = { announce: [], webSeeds: [], peers: [] };
+
+/** Bytes of a piece, by the blob's size alone: at most some thousand pieces, at least one block. */
+export function pieceLengthFor(length: number): number {
+  if (length <= 16 * MIB) return 256 * KIB;
+  if (length <= 256 * MIB) return 512 * KIB;
+  if (length <= 2 * GIB) return MIB;
+  if (length <= 8 * GIB) return 2 * MIB;
+  return 4 * MIB;
+}
+
+export function pieceCount(metainfo: Pick<Metainfo, 'length' | 'pieceLength'>): number {
+  return Math.ceil(metainfo.length / metainfo.pieceLength);
+}
+
+/** Bytes of piece `index`: the last one may be short. */
+export function pieceSize(metainfo: Pick<Metainfo, 'length' | 'pieceLength'>, index: number): number {
+  return Math.min(metainfo.pieceLength, metainfo.length - index * metainfo.pieceLength);
+}
+
+/** The SHA-1 of piece `index`, a view of 20 bytes. */
+export function pieceHash(metainfo: Pick<Metainfo, 'pieces'>, index: number): Uint8Array {
+  return metainfo.pieces.subarray(index * 20, index * 20 + 20);
+}
+
+/** @throws MetainfoError when the number of piece hashes does not fit the length */
+export function createMetainfo(blob: {
+  readonly digest: Digest;
+  readonly length: number;
+  readonly pieces: Uint8Array;
+  readonly sources?: MetainfoSources;
+}): Metainfo {
+  const { digest, length, pieces } = blob;
+  const pieceLength = pieceLengthFor(length);
+  if (!Number.isSafeInteger(length) || length < 0) throw new MetainfoError('the length is not a size');
+  if (pieces.length !== 20 * Math.ceil(length / pieceLength)) {
+    throw new MetainfoError('the number of piece hashes does not fit the length');
+  }
+  const info = encodeBencode({
+    length,
+    name: digestHex(digest),
+    'piece length': pieceLength,
+    pieces,
+    private: 1,
+  });
+  const infoHash = createHash('sha1').update(info).digest('hex') as InfoHash;
+  return { infoHash, digest, length, pieceLength, pieces, info, sources: blob.sources ?? NO_SOURCES };
+}
+
+/** The .torrent file, with these sources or the metainfo's own. */
+export function encodeMetainfo(metainfo: Metainfo, sources: MetainfoSources = metainfo.sources): Buffer {
+  const { announce, webSeeds, peers } = sources;
+  const first = announce[0];
+  const before = encodeBencode({
+    ...(first !== undefined && { announce: first }),
+    ...(announce.length > 1 && { 'announce-list': [[...announce]] }),
+    'created by': 'shoal',
+  });
+  const after = encodeBencode({
+    ...(peers.length > 0 && { peers: peers.map((peer) => joinHostPort(peer)) }),
+    ...(webSeeds.length > 0 && { 'url-list': [...webSeeds] }),
+  });
+  // `info` sorts between the two halves; its own bytes are kept, so the infohash is too.
+  return Buffer.concat([before.subarray(0, -1), Buffer.from('4:info'), metainfo.info, after.subarray(1)]);
+}
+
+/**
+ * Reads a .torrent of Shoal's form and refuses every other.
+ * @throws MetainfoError with the reason
+ */
+export function parseMetainfo(bytes: Uint8Array): Metainfo {
+  if (bytes.length > MAX_METAINFO_BYTES) throw new MetainfoError(`larger than ${MAX_METAINFO_BYTES} bytes`);
+  const outer = decode(bytes);
+  const info = outer instanceof Map ? outer.get('info') : undefined;
+  if (!(outer instanceof Map) || !(info instanceof Map)) throw new MetainfoError('no info dictionary');
+  const keys = [...info.keys()].join();
+  if (keys !== 'length,name,piece length,pieces,private')
+    throw new MetainfoError(`unexpected info keys: ${keys.slice(0, 200)}`);
+  const [length, name, pieceLength, pieces, isPrivate] = [...info.values()];
+  if (typeof length !== 'number' || length < 0) throw new MetainfoError('length is not a size');
+  if (!(name instanceof Uint8Array) || !(pieces instanceof Uint8Array))
+    throw new MetainfoError('name or pieces is not a string');
+  const hex = Buffer.from(name).toString('latin1');
+  if (!/^[0-9a-f]{64}$/.test(hex)) throw new MetainfoError('name is not a hex sha256');
+  if (pieceLength !== pieceLengthFor(length))
+    throw new MetainfoError('piece length does not follow from the length');
+  if (isPrivate !== 1) throw new MetainfoError('not private');
+  return createMetainfo({ digest: toSha256Digest(hex), length, pieces, sources: readSources(outer) });
+}
+
+function decode(bytes: Uint8Array): Bencoded {
+  try {
+    return decodeBencode(bytes, 4);
+  } catch (error) {
+    if (error instanceof BencodeError) throw new MetainfoError(error.message);
+    throw error;
+  }
+}
+
+function readSources(outer: ReadonlyMap<string, Bencoded>): MetainfoSources {
+  const announce = new Set<string>();
+  for (const text of [...strings([outer.get('announce')]), ...strings(flat(outer.get('announce-list')))]) {
+    if (/^(?:https?|udp):\/\//.test(text)) announce.add(text);
+  }
+  const webSeeds = strings(flat(outer.get('url-list'))).filter((text) => /^https?:\/\//.test(text));
+  const peers = strings(flat(outer.get('peers'))).flatMap((text) => splitHostPort(text));
+  return { announce: [...announce].slice(0, MAX_SOURCES), webSeeds, peers };
+}
+
+/** A string, a list of strings, or a list of lists of them, as one list. */
+function flat(value: Bencoded | undefined): readonly (Bencoded | undefined)[] {
+  if (!Array.isArray(value)) return [value];
+  return (value as readonly Bencoded[]).flatMap((entry) =>
+    Array.isArray(entry) ? (entry as readonly Bencoded[]) : [entry],
+  );
+}
+
+function strings(values: readonly (Bencoded | undefined)[]): string[] {
+  return values
+    .filter((value): value is Uint8Array => value instanceof Uint8Array && value.length <= MAX_URL_LENGTH)
+    .slice(0, MAX_SOURCES)
+    .map((value) => Buffer.from(value).toString('utf8'));
+}
+
+function joinHostPort(peer: { readonly host: string; readonly port: number }): string {
+  return peer.host.includes(':') ? `[${peer.host}]:${peer.port}` : `${peer.host}:${peer.port}`;
+}
+
+function splitHostPort(text: string): { host: string; port: number }[] {
+  const match = /^(?:\[([0-9a-fA-F:.]{2,45})\]|([a-zA-Z0-9.-]{1,253})):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  return host !== undefined && port > 0 && port <= 65535 ? [{ host, port }] : [];
+}

@@ -1,0 +1,45 @@
+/**
+ * An origin in a process of its own, so that a test can kill it: `node origin-process.ts DATA`
+ * prints its URL. `startOriginProcess` runs that.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
+import { startOrigin } from '#origin';
+import { createLogger, createMetrics } from '#telemetry';
+
+const self = fileURLToPath(import.meta.url);
+
+export interface OriginProcess {
+  readonly url: string;
+  /** kill -9, and waits for the end. */
+  kill(): Promise<void>;
+}
+
+export async function startOriginProcess(t: Test, data: string): Promise<OriginProcess> {
+  const child: ChildProcess = spawn(process.execPath, [self, data], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const kill = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  };
+  t.teardown(kill);
+  if (!child.stdout) throw new Error('no standard output');
+  const first = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+  const url = String(first[0]).trim();
+  if (!url.startsWith('http://')) throw new Error(`the origin did not start: ${url}`);
+  return { url, kill };
+}
+
+if (process.argv[1] === self) {
+  const origin = await startOrigin(
+    {
+      listen: { host: '127.0.0.1', port: 0 },
+      bittorrentListen: { host: '127.0.0.1', port: 0 },
+      data: process.argv[2] ?? '',
+    },
+    { log: createLogger({ program: 'origin', level: 'fatal' }), metrics: createMetrics() },
+  );
+  process.stdout.write(`http://127.0.0.1:${origin.address.port}\n`);
+}

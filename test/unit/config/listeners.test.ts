@@ -1,0 +1,107 @@
+import t from 'tap';
+import { besideListener, ConfigError, checkAdmission, resolveOptions, tlsFiles } from '#config';
+import { agentConfig, agentOptions } from '#daemon/options';
+import { originConfig, originOptions } from '#origin/options';
+import { trackerConfig, trackerOptions } from '#tracker/options';
+
+t.test('a listener beyond the loopback needs open admission', async (t) => {
+  const near = { host: '127.0.0.1', port: 1 };
+  const far = { host: '0.0.0.0', port: 1 };
+  t.doesNotThrow(() => checkAdmission(undefined, { listen: near, 'udp.listen': 'off' }));
+  t.doesNotThrow(() => checkAdmission(undefined, { listen: { host: '::1', port: 1 } }));
+  t.doesNotThrow(() => checkAdmission('open', { listen: far }));
+  t.throws(
+    () => checkAdmission(undefined, { listen: near, 'bittorrent.listen': far }),
+    /^bittorrent\.listen: .*--admission open/,
+  );
+  t.throws(
+    () => checkAdmission(undefined, { listen: { host: '127.0.0.1.example.org', port: 1 } }),
+    ConfigError,
+  );
+  t.throws(() => checkAdmission('token', { listen: near }), /not available yet/);
+});
+
+t.test('TLS needs both files', async (t) => {
+  t.strictSame(tlsFiles({ 'tls.cert': 'c', 'tls.key': 'k' }), { certFile: 'c', keyFile: 'k' });
+  t.equal(tlsFiles({ 'tls.cert': undefined, 'tls.key': undefined }), undefined);
+  t.throws(() => tlsFiles({ 'tls.cert': 'c', 'tls.key': undefined }), /^tls\.key: /);
+});
+
+t.test('a listener beside another one follows its host, and takes a free port with it', async (t) => {
+  const beside = besideListener('listen', 6881);
+  t.equal(
+    beside(() => '127.0.0.1:5000'),
+    '127.0.0.1:6881',
+  );
+  t.equal(
+    beside(() => '[::1]:5000'),
+    '[::1]:6881',
+  );
+  t.equal(
+    beside(() => '127.0.0.1:0'),
+    '127.0.0.1:0',
+  );
+});
+
+t.test('the origin: defaults are on the loopback, and every flag arrives', async (t) => {
+  t.match(originConfig(resolveOptions(originOptions, {}).values), {
+    listen: { host: '127.0.0.1', port: 5000 },
+    bittorrentListen: { host: '127.0.0.1', port: 6881 },
+  });
+  const flags = {
+    listen: ['0.0.0.0:443'],
+    data: ['/srv/o'],
+    'bittorrent-listen': ['off'],
+    'udp-listen': ['0.0.0.0:6969'],
+    advertise: ['o.example'],
+    'public-url': ['https://o.example'],
+    'upload-rate': ['8Mbit/s'],
+    'tls-cert': ['c.pem'],
+    'tls-key': ['k.pem'],
+    admission: ['open'],
+  };
+  t.strictSame(originConfig(resolveOptions(originOptions, { flags }).values), {
+    listen: { host: '0.0.0.0', port: 443 },
+    data: '/srv/o',
+    bittorrentListen: 'off',
+    udpListen: { host: '0.0.0.0', port: 6969 },
+    advertise: 'o.example',
+    publicUrl: 'https://o.example',
+    uploadRateBytesPerSecond: 1_000_000,
+    tls: { certFile: 'c.pem', keyFile: 'k.pem' },
+    admission: 'open',
+  });
+});
+
+t.test('the agent and the tracker need an origin', async (t) => {
+  t.throws(() => agentConfig(resolveOptions(agentOptions, {}).values), /^origin: /);
+  t.throws(() => trackerConfig(resolveOptions(trackerOptions, {}).values), /^origin: /);
+});
+
+t.test('the agent: every flag arrives', async (t) => {
+  const flags = {
+    origin: ['http://a:5000', 'http://b:5000/'],
+    zone: ['eu1/rack7'],
+    'cache-size': ['10GiB'],
+    'download-rate': ['1MB/s'],
+    'ca-file': ['ca.pem'],
+    data: ['d'],
+  };
+  t.strictSame(agentConfig(resolveOptions(agentOptions, { flags }).values), {
+    origins: ['http://a:5000', 'http://b:5000'],
+    listen: { host: '127.0.0.1', port: 5001 },
+    data: 'd',
+    bittorrentListen: { host: '127.0.0.1', port: 6882 },
+    zone: 'eu1/rack7',
+    cacheSizeBytes: 10 * 1024 ** 3,
+    downloadRateBytesPerSecond: 1_000_000,
+    caFile: 'ca.pem',
+  });
+});
+
+t.test('the tracker: UDP follows the HTTP listener', async (t) => {
+  const { values } = resolveOptions(trackerOptions, {
+    flags: { origin: ['http://a'], listen: ['127.0.0.2:80'] },
+  });
+  t.match(trackerConfig(values), { origins: ['http://a'], udpListen: { host: '127.0.0.2', port: 6969 } });
+});

@@ -1,0 +1,157 @@
+/**
+ * Inventories (an API of ours, under /api/v1/agents). An agent tells all that it can seed at once,
+ * and then only what changes, so an idle cached blob costs no announce and no timer on either side.
+ *
+ *     PUT    /api/v1/agents/<peer id>   {"port": 6881, "host": "node7", "zone": "eu1/rack7", "blobs": ["<infohash>", …]}
+ *     PATCH  /api/v1/agents/<peer id>   {"add": [], "remove": []}     also the heartbeat; 404: PUT again
+ *     DELETE /api/v1/agents/<peer id>   goodbye
+ *     GET    /api/v1/agents             the agents that have a lease
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { formatHostPort, ProblemError, readBody } from '#http';
+import { type InfoHash, parseInfoHash } from '#torrent';
+import type { AgentRefusal, Agents } from './agents.ts';
+import { isHost, plainIp } from './ip.ts';
+
+/** A million infohashes of 43 bytes each, and the rest. */
+const MAX_BODY_BYTES = 48 * 1024 ** 2;
+/** Bodies that are being read at the same time, in all; an agent that is told so tries again later. */
+const MAX_BODIES_BYTES = 192 * 1024 ** 2;
+const BODY_DEADLINE_MS = 30_000;
+const MAX_BLOBS = 1_000_000;
+
+const infoHashes = z.custom<InfoHash[]>(
+  (value) =>
+    Array.isArray(value) &&
+    value.length <= MAX_BLOBS &&
+    value.every((entry) => typeof entry === 'string' && /^[0-9a-f]{40}$/.test(entry)),
+  `must be at most ${MAX_BLOBS} infohashes of 40 lower-case hex digits`,
+);
+
+const inventory = z.strictObject({
+  /** Without it the agent only dials. */
+  port: z.int().min(1).max(65_535).optional(),
+  host: z
+    .string()
+    .max(253)
+    .refine(isHost, 'must be an IP address or a DNS name')
+    .transform((text) => plainIp(text))
+    .optional(),
+  zone: z
+    .string()
+    .max(511)
+    .regex(/^[\w.-]{1,63}(?:\/[\w.-]{1,63}){0,7}$/, 'must be like eu1/rack7')
+    .optional(),
+  blobs: infoHashes,
+});
+
+const change = z.strictObject({ add: infoHashes.default([]), remove: infoHashes.default([]) });
+
+const refusals: Readonly<Record<AgentRefusal, readonly [number, string, string]>> = {
+  unknown: [404, 'Not Found', 'no agent with this peer id has a lease here; PUT its whole inventory'],
+  foreign: [403, 'Forbidden', 'an agent at another address has this peer id; its lease must end first'],
+  full: [507, 'Insufficient Storage', 'the tracker keeps as many agents or blobs as it may'],
+};
+
+type Params = { Params: { peerId: string } };
+
+export function registerAgents(
+  app: FastifyInstance,
+  agents: Agents,
+  options: { readonly leaseMs: number },
+): void {
+  const read = createBodyReader();
+  const lease = {
+    leaseSeconds: options.leaseMs / 1000,
+    /** Two heartbeats may be lost. */
+    heartbeatSeconds: options.leaseMs / 3000,
+  };
+
+  app.put<Params>('/api/v1/agents/:peerId', async (request) => {
+    const peerId = parsePeerId(request.params.peerId);
+    const { blobs, ...self } = parse(inventory, await read(request));
+    done(agents.put(peerId, remoteIp(request), self, blobs));
+    return lease;
+  });
+
+  app.patch<Params>('/api/v1/agents/:peerId', async (request) => {
+    const peerId = parsePeerId(request.params.peerId);
+    done(agents.patch(peerId, remoteIp(request), parse(change, await read(request))));
+    return lease;
+  });
+
+  app.delete<Params>('/api/v1/agents/:peerId', async (request, reply) => {
+    done(agents.delete(parsePeerId(request.params.peerId), remoteIp(request)));
+    return reply.status(204).send();
+  });
+
+  app.get('/api/v1/agents', async () => ({
+    agents: Array.from(agents.list(), ({ peerId, host, ip, port, zone, blobs, lastSeenAt }) => ({
+      peerId,
+      address: port === undefined ? null : formatHostPort({ host: host ?? ip, port }),
+      zone: zone ?? null,
+      blobs,
+      lastSeen: new Date(lastSeenAt).toISOString(),
+    })),
+  }));
+}
+
+function done(result: AgentRefusal | 'done'): void {
+  if (result !== 'done') throw new ProblemError(...refusals[result]);
+}
+
+/** A peer id is any 20 bytes, written like an infohash. */
+function parsePeerId(text: string): string {
+  const peerId = parseInfoHash(text);
+  if (peerId === undefined) throw new ProblemError(400, 'Bad Request', 'a peer id is 40 hex digits');
+  return peerId;
+}
+
+function remoteIp(request: FastifyRequest): string {
+  return plainIp(request.raw.socket.remoteAddress ?? '');
+}
+
+function parse<T>(schema: z.ZodType<T>, body: Buffer): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(body.toString('utf8'));
+  } catch {
+    throw new ProblemError(400, 'Bad Request', 'the body is not JSON');
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const where = issue?.path.join('.') ?? '';
+  throw new ProblemError(400, 'Bad Request', `${where === '' ? 'the body' : where}: ${issue?.message ?? ''}`);
+}
+
+/** Reads bodies while all that are being read fit the memory that they may take. */
+function createBodyReader(): (request: FastifyRequest) => Promise<Buffer> {
+  let reading = 0;
+  return async ({ raw }) => {
+    const length = Number(raw.headers['content-length'] ?? Number.NaN);
+    if (!Number.isSafeInteger(length)) {
+      throw new ProblemError(411, 'Length Required', 'send the body with a Content-Length');
+    }
+    if (length > MAX_BODY_BYTES) {
+      throw new ProblemError(413, 'Content Too Large', `an inventory has at most ${MAX_BODY_BYTES} bytes`);
+    }
+    if (reading + length > MAX_BODIES_BYTES) {
+      throw new ProblemError(503, 'Service Unavailable', 'too many inventories at once; try again');
+    }
+    reading += length;
+    const late = setTimeout(() => raw.destroy(), BODY_DEADLINE_MS);
+    try {
+      const body = await readBody(raw, length).catch((error: unknown) => {
+        if (raw.destroyed) throw new ProblemError(400, 'Bad Request', 'the body was cut off');
+        throw error;
+      });
+      if (body === undefined) throw new ProblemError(400, 'Bad Request', 'the body is longer than it said');
+      return body;
+    } finally {
+      clearTimeout(late);
+      reading -= length;
+    }
+  };
+}

@@ -1,0 +1,156 @@
+/**
+ * Announce and scrape over HTTP (BEP 3, 7, 23, 48). A client may only name itself and a blob: its
+ * address is the one that it connects from, and `ip` and X-Forwarded-For are ignored, so that nobody
+ * can point a swarm at a victim. An agent that is reached elsewhere says so in its inventory.
+ *
+ * Refusals are bencoded with status 200, as clients expect them.
+ */
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { type InfoHash, parseInfoHash } from '#torrent';
+import { AdmissionError } from './admission.ts';
+import { type Announcing, type Counts, UNKNOWN_BLOB } from './announce.ts';
+
+/** A scrape names at most as many blobs as fit a datagram of BEP 15. */
+export const MAX_SCRAPE = 74;
+const MAX_ANNOUNCE_URL = 4_096;
+const MAX_SCRAPE_URL = 8_192;
+const MAX_PARAMETERS = 128;
+const MAX_PEERS = 82;
+const DEFAULT_PEERS = 50;
+
+/** The client sent something that is no announce or scrape; the text says what. */
+export class QueryError extends Error {}
+
+export function registerAnnounce(app: FastifyInstance, announcing: Announcing): void {
+  app.get('/announce', async (request, reply) => {
+    let url: string;
+    try {
+      url = canonicalAnnounce(request.raw.url ?? '');
+    } catch (error) {
+      if (!(error instanceof QueryError)) throw error;
+      announcing.invalid('http');
+      return sendBencoded(reply, failure(error.message));
+    }
+    const remoteAddress = request.raw.socket.remoteAddress ?? '';
+    const answer = await new Promise<Uint8Array>((resolve) => {
+      announcing.server.onHttpRequest(
+        { url, headers: {}, connection: { remoteAddress } },
+        { end: (body) => resolve(body ?? failure('the tracker is stopping')) },
+        { action: 'announce' },
+      );
+    });
+    return sendBencoded(reply, answer);
+  });
+
+  app.get('/scrape', async (request, reply) => {
+    try {
+      const infoHashes = parseScrape(request.raw.url ?? '');
+      const files = await announcing.scrape(infoHashes);
+      return sendBencoded(reply, files.size === 0 ? failure(UNKNOWN_BLOB) : encodeScrape(files));
+    } catch (error) {
+      if (!(error instanceof QueryError || error instanceof AdmissionError)) throw error;
+      return sendBencoded(reply, failure(error.message));
+    }
+  });
+}
+
+/**
+ * The announce with what we understand of it and nothing else, in one form.
+ * @throws QueryError
+ */
+export function canonicalAnnounce(url: string): string {
+  if (url.length > MAX_ANNOUNCE_URL) throw new QueryError('the announce is too long');
+  const query = parseQuery(url);
+  const single = (name: string): string | undefined => {
+    const values = query.get(name) ?? [];
+    if (values.length > 1) throw new QueryError(`${name} is given more than once`);
+    return values[0];
+  };
+  const bytes = (name: string): string => {
+    const value = single(name);
+    if (value === undefined || value.length !== 20) throw new QueryError(`${name} must be 20 bytes`);
+    return Buffer.from(value, 'latin1').toString('hex').replace(/../g, '%$&');
+  };
+  const whole = (name: string, fallback: string, most: number): number => {
+    const text = single(name) ?? fallback;
+    if (!/^\d{1,16}$/.test(text) || Number(text) > most) {
+      throw new QueryError(`${name} must be a whole number up to ${most}`);
+    }
+    return Number(text);
+  };
+  const port = whole('port', '0', 65_535);
+  if (port === 0) throw new QueryError('port must be 1 to 65535');
+  const event = single('event') ?? '';
+  if (!/^(?:|started|completed|stopped|paused|empty)$/.test(event)) throw new QueryError('unknown event');
+  // Clients that do not want to be told of anybody send 0 or, some, -1.
+  const wanted = /^-\d{1,9}$/.test(single('numwant') ?? '')
+    ? DEFAULT_PEERS
+    : whole('numwant', String(DEFAULT_PEERS), Number.MAX_SAFE_INTEGER);
+  return (
+    `/announce?info_hash=${bytes('info_hash')}&peer_id=${bytes('peer_id')}&port=${port}` +
+    `&left=${whole('left', '1', Number.MAX_SAFE_INTEGER)}&compact=${single('compact') === '1' ? 1 : 0}` +
+    `&numwant=${Math.min(wanted, MAX_PEERS)}&event=${event}`
+  );
+}
+
+/**
+ * The blobs that a scrape names; at least one, because the list of all is nobody's business.
+ * @throws QueryError
+ */
+export function parseScrape(url: string): InfoHash[] {
+  if (url.length > MAX_SCRAPE_URL) throw new QueryError('the scrape is too long');
+  const given = parseQuery(url).get('info_hash') ?? [];
+  if (given.length === 0)
+    throw new QueryError('info_hash is missing; a scrape of everything is not answered');
+  if (given.length > MAX_SCRAPE) throw new QueryError(`a scrape may name ${MAX_SCRAPE} blobs`);
+  return given.map((value) => {
+    const infoHash = value.length === 20 && parseInfoHash(Buffer.from(value, 'latin1').toString('hex'));
+    if (!infoHash) throw new QueryError('info_hash must be 20 bytes');
+    return infoHash;
+  });
+}
+
+/** Parameters by name, values as latin1 text of their bytes: a query of BitTorrent is not UTF-8. */
+function parseQuery(url: string): Map<string, string[]> {
+  const query = new Map<string, string[]>();
+  const start = url.indexOf('?');
+  if (start === -1) return query;
+  const parameters = url.slice(start + 1).split('&', MAX_PARAMETERS + 1);
+  if (parameters.length > MAX_PARAMETERS) throw new QueryError('too many parameters');
+  for (const parameter of parameters) {
+    const equals = parameter.indexOf('=');
+    const name = equals === -1 ? parameter : parameter.slice(0, equals);
+    const value = equals === -1 ? '' : unescapeBytes(parameter.slice(equals + 1));
+    query.set(name, [...(query.get(name) ?? []), value]);
+  }
+  return query;
+}
+
+function unescapeBytes(text: string): string {
+  return text
+    .replaceAll('+', ' ')
+    .replace(/%([0-9a-fA-F]{2})/g, (_all, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+}
+
+function failure(reason: string): Buffer {
+  const text = Buffer.from(reason);
+  return Buffer.concat([Buffer.from(`d14:failure reason${text.length}:`), text, Buffer.from('e')]);
+}
+
+/** BEP 48. Keys are bytes in their order, which the library's encoder cannot write. */
+function encodeScrape(files: ReadonlyMap<InfoHash, Counts>): Buffer {
+  const entries = [...files].sort(([a], [b]) => (a < b ? -1 : 1));
+  return Buffer.concat([
+    Buffer.from('d5:filesd'),
+    ...entries.flatMap(([infoHash, { complete, incomplete }]) => [
+      Buffer.from('20:'),
+      Buffer.from(infoHash, 'hex'),
+      Buffer.from(`d8:completei${complete}e10:downloadedi${complete}e10:incompletei${incomplete}ee`),
+    ]),
+    Buffer.from('ee'),
+  ]);
+}
+
+function sendBencoded(reply: FastifyReply, body: Uint8Array): FastifyReply {
+  return reply.type('text/plain').header('cache-control', 'no-store').send(Buffer.from(body));
+}

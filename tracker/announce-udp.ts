@@ -1,0 +1,174 @@
+/**
+ * Announce and scrape over UDP (BEP 15). bittorrent-tracker answers a fixed connection id, with
+ * which anybody can announce under a forged address or have the answers sent to a victim; so
+ * connects are answered here, and only what carries an id of ours goes on. Before the caller has
+ * proved its address no answer is larger than the question.
+ */
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { isIPv6 } from 'node:net';
+import type { HostPort } from '#http';
+import type { Logger } from '#telemetry';
+import { type InfoHash, parseInfoHash } from '#torrent';
+import { AdmissionError } from './admission.ts';
+import { type Announcing, UNKNOWN_BLOB } from './announce.ts';
+import { MAX_SCRAPE } from './announce-http.ts';
+import { type ConnectionIds, createConnectionIds } from './connection-id.ts';
+import { plainIp } from './ip.ts';
+
+export interface UdpListener {
+  readonly address: HostPort;
+  close(): Promise<void>;
+}
+
+/** What a datagram is, and what to do with it. */
+export type Datagram =
+  | { readonly kind: 'drop' }
+  | { readonly kind: 'connect'; readonly transaction: number }
+  | { readonly kind: 'expired'; readonly transaction: number }
+  | { readonly kind: 'invalid'; readonly transaction: number; readonly reason: string }
+  | { readonly kind: 'announce'; readonly message: Buffer }
+  | { readonly kind: 'scrape'; readonly transaction: number; readonly infoHashes: readonly InfoHash[] };
+
+const [CONNECT, ANNOUNCE, SCRAPE, FAILURE] = [0, 1, 2, 3];
+/** Of a connect, in place of the connection id; also the id that the library expects. */
+const PROTOCOL_ID = Buffer.from('0000041727101980', 'hex');
+const ANNOUNCE_BYTES = 98;
+/** An announce may carry options (BEP 41), which are not looked at. */
+const MAX_DATAGRAM = 2_048;
+const LAST_EVENT = 4;
+const MAX_PEERS = 82;
+
+export async function listenUdp(
+  listen: HostPort,
+  options: { readonly announcing: Announcing; readonly now: () => number; readonly log: Logger },
+): Promise<UdpListener> {
+  const { announcing, log } = options;
+  const ids = createConnectionIds(options.now);
+  const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4' });
+  const send = (message: Uint8Array, port: number, address: string): void => {
+    if (port === 0) return;
+    socket.send(message, port, address, (error) => {
+      if (error) log.debug({ err: error }, 'datagram not sent');
+    });
+  };
+  const sender = {
+    send: (message: Uint8Array, _offset: number, _length: number, port: number, address: string) =>
+      send(message, port, address),
+    close: () => undefined,
+  };
+  announcing.server.udp4 = sender;
+  announcing.server.udp6 = sender;
+
+  const answerScrape = async (
+    { transaction, infoHashes }: Extract<Datagram, { kind: 'scrape' }>,
+    from: RemoteInfo,
+  ): Promise<void> => {
+    const found = await announcing.scrape(infoHashes).catch((error: unknown) => {
+      if (error instanceof AdmissionError) return error.message;
+      throw error;
+    });
+    const reason = typeof found === 'string' ? found : UNKNOWN_BLOB;
+    if (typeof found === 'string' || found.size === 0) {
+      return send(failure(transaction, reason), from.port, from.address);
+    }
+    const body = infoHashes.flatMap((infoHash) => {
+      const { complete, incomplete } = found.get(infoHash) ?? { complete: 0, incomplete: 0 };
+      return [complete, complete, incomplete];
+    });
+    send(words(SCRAPE, transaction, ...body), from.port, from.address);
+  };
+
+  socket.on('message', (message, from) => {
+    const ip = plainIp(from.address);
+    const datagram = readDatagram(message, ip, ids);
+    if (datagram.kind === 'connect') {
+      const answer = Buffer.concat([words(CONNECT, datagram.transaction), ids.issue(ip)]);
+      return send(answer, from.port, from.address);
+    }
+    if (datagram.kind === 'expired') {
+      return send(failure(datagram.transaction, 'connection id expired'), from.port, from.address);
+    }
+    if (datagram.kind === 'invalid') {
+      announcing.invalid('udp');
+      return send(failure(datagram.transaction, datagram.reason), from.port, from.address);
+    }
+    if (datagram.kind === 'announce') return announcing.server.onUdpRequest(datagram.message, from);
+    if (datagram.kind === 'scrape') {
+      answerScrape(datagram, from).catch((error: unknown) => log.error({ err: error }, 'scrape failed'));
+    }
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('error', reject);
+    socket.bind({ port: listen.port, address: listen.host }, () => {
+      socket.off('error', reject);
+      resolve();
+    });
+  }).catch(async (error: unknown) => {
+    await closeSocket(socket);
+    throw error;
+  });
+  socket.on('error', (error) => log.warn({ err: error }, 'UDP listener'));
+  return {
+    address: { host: listen.host, port: socket.address().port },
+    close: () => closeSocket(socket),
+  };
+}
+
+function closeSocket(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket.close(() => resolve());
+  });
+}
+
+/** Reads a datagram of this sender. An announce comes out as the library may see it: our form, no `ip`. */
+export function readDatagram(message: Buffer, ip: string, ids: ConnectionIds): Datagram {
+  if (message.length < 16 || message.length > MAX_DATAGRAM) return { kind: 'drop' };
+  const action = message.readUInt32BE(8);
+  const transaction = message.readUInt32BE(12);
+  const id = message.subarray(0, 8);
+  if (action === CONNECT) return id.equals(PROTOCOL_ID) ? { kind: 'connect', transaction } : { kind: 'drop' };
+  // Both lengths leave room for the answer that the id is not good, see the top.
+  if (action === ANNOUNCE ? message.length < ANNOUNCE_BYTES : action !== SCRAPE || message.length < 36) {
+    return { kind: 'drop' };
+  }
+  if (!ids.accepts(id, ip)) return { kind: 'expired', transaction };
+  if (action === SCRAPE) return readScrape(message, transaction);
+
+  if (message.readUInt32BE(80) > LAST_EVENT) return { kind: 'invalid', transaction, reason: 'unknown event' };
+  if (message.readUInt16BE(96) === 0) {
+    return { kind: 'invalid', transaction, reason: 'port must be 1 to 65535' };
+  }
+  const checked = Buffer.from(message.subarray(0, ANNOUNCE_BYTES));
+  PROTOCOL_ID.copy(checked);
+  // Only whether something is left matters, and the library misreads some large numbers as 0.
+  const left = checked.readBigUInt64BE(64) === 0n ? 0n : 1n;
+  checked.writeBigUInt64BE(left, 64);
+  checked.fill(0, 84, 88);
+  checked.writeUInt32BE(Math.min(checked.readUInt32BE(92), MAX_PEERS), 92);
+  return { kind: 'announce', message: checked };
+}
+
+function readScrape(message: Buffer, transaction: number): Datagram {
+  const count = (message.length - 16) / 20;
+  if (!Number.isInteger(count) || count > MAX_SCRAPE) {
+    return { kind: 'invalid', transaction, reason: `a scrape names 1 to ${MAX_SCRAPE} blobs of 20 bytes` };
+  }
+  const infoHashes: InfoHash[] = [];
+  for (let at = 16; at < message.length; at += 20) {
+    const infoHash = parseInfoHash(message.toString('hex', at, at + 20));
+    if (infoHash !== undefined) infoHashes.push(infoHash);
+  }
+  return { kind: 'scrape', transaction, infoHashes };
+}
+
+function words(...values: readonly (number | undefined)[]): Buffer {
+  const bytes = Buffer.alloc(values.length * 4);
+  values.forEach((value, index) => {
+    bytes.writeUInt32BE(value ?? 0, index * 4);
+  });
+  return bytes;
+}
+
+function failure(transaction: number, reason: string): Buffer {
+  return Buffer.concat([words(FAILURE, transaction), Buffer.from(reason)]);
+}

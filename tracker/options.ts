@@ -1,0 +1,55 @@
+/** The options of a tracker that runs alone, and how their values become its configuration. */
+import {
+  besideListener,
+  ConfigError,
+  checkAdmission,
+  defineOptions,
+  derived,
+  hostPort,
+  hostPortOrOff,
+  listenerOptions,
+  logLevel,
+  optional,
+  path,
+  repeated,
+  tlsFiles,
+  url,
+  type Values,
+  withDefault,
+} from '#config';
+import type { TrackerConfig } from './index.ts';
+
+export const trackerOptions = defineOptions({
+  origin: repeated(url, 'URL of an origin whose blobs may be announced; at least one'),
+  listen: withDefault(hostPort, '127.0.0.1:6969', 'address of the HTTP tracker and /metrics'),
+  'udp.listen': derived(
+    hostPortOrOff,
+    besideListener('listen', 6969),
+    'port 6969 on the host of listen',
+    'address of the UDP tracker (BEP 15)',
+  ),
+  data: optional(path, 'accepted like the other programs do; the tracker keeps its state in memory only'),
+  'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
+  ...listenerOptions,
+  'log.level': logLevel,
+});
+
+/** @throws ConfigError for combinations that cannot be used */
+export function trackerConfig(values: Values<typeof trackerOptions>): TrackerConfig {
+  const { listen, origin: origins } = values;
+  const tls = tlsFiles(values);
+  const udpListen = values['udp.listen'];
+  const caFile = values['ca.file'];
+  if (origins.length === 0) {
+    throw new ConfigError(['origin: the tracker needs an origin: --origin http://127.0.0.1:5000']);
+  }
+  checkAdmission(values.admission, { listen, 'udp.listen': udpListen });
+  return {
+    listen,
+    origins: [...origins],
+    ...(tls && { tls }),
+    ...(udpListen !== 'off' && { udpListen }),
+    ...(caFile !== undefined && { caFile }),
+    ...(values.admission === 'open' && { admission: 'open' as const }),
+  };
+}
