@@ -73,6 +73,8 @@ export interface SwarmOptions {
   readonly downloadRateBytesPerSecond?: number;
   /** Connections over all blobs, incoming and outgoing. Default 500. */
   readonly maxConnections?: number;
+  /** Where this member is, coarse to fine, split by `/`; near members are preferred. */
+  readonly zone?: string;
   /** A seeded blob without a connected peer is closed after this long. Default 30 s. */
   readonly idleSeedMs?: number;
 }

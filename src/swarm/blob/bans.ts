@@ -1,0 +1,64 @@
+/**
+ * Members that sent bad bytes or lied. A ban holds for the pair of host and peer id, and for the
+ * address where the member listens; a host that comes back under new names is banned as a whole
+ * (not the loopback: there every member has the same host). Each ban lasts longer than the last.
+ */
+import type { Sender } from './pieces.ts';
+
+const FIRST_BAN_MS = 60_000;
+const LONGEST_BAN_MS = 24 * 3_600_000;
+
+/** Names under which one host may offend before it is banned as a whole. */
+const MAX_NAMES_PER_HOST = 4;
+
+/** Old records are dropped above this, oldest first. */
+const MAX_RECORDS = 10_000;
+
+interface Ban {
+  times: number;
+  until: number;
+}
+
+export interface Bans {
+  add(member: Sender, now: number): void;
+  has(
+    member: { readonly peerId?: string; readonly host: string; readonly label: string },
+    now: number,
+  ): boolean;
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith('127.') || host === '::1' || host.startsWith('::ffff:127.') || host === 'localhost';
+}
+
+export function createBans(): Bans {
+  const records = new Map<string, Ban>();
+  const names = new Map<string, Set<string>>();
+
+  function record(key: string, now: number): void {
+    const times = (records.get(key)?.times ?? 0) + 1;
+    records.delete(key);
+    records.set(key, { times, until: now + Math.min(LONGEST_BAN_MS, FIRST_BAN_MS * 4 ** (times - 1)) });
+    for (const oldest of records.keys()) {
+      if (records.size <= MAX_RECORDS) break;
+      records.delete(oldest);
+      names.delete(oldest);
+    }
+  }
+
+  return {
+    add(member, now) {
+      record(`${member.host} ${member.peerId}`, now);
+      record(member.label, now);
+      if (isLoopback(member.host)) return;
+      const known = names.get(member.host) ?? new Set();
+      names.set(member.host, known.add(member.peerId));
+      if (known.size > MAX_NAMES_PER_HOST) record(member.host, now);
+    },
+    has(member, now) {
+      const keys = [member.host, member.label];
+      if (member.peerId !== undefined) keys.push(`${member.host} ${member.peerId}`);
+      return keys.some((key) => (records.get(key)?.until ?? 0) > now);
+    },
+  };
+}

@@ -1,0 +1,380 @@
+/**
+ * The owner of one open blob. While it downloads, `fetching` decides what to ask for; `sharing`
+ * what to give; `dialer` whom to meet. A complete blob only shares. Of two connections with one
+ * member, one stays.
+ */
+import type { Logger } from '#telemetry';
+import { type InfoHash, type Metainfo, pieceCount, pieceSize } from '#torrent';
+import { createPeer, type Peer, type PeerEvents, type SendMemory } from '../peer/index.ts';
+import type {
+  DownloadStats,
+  PeerAddress,
+  PieceSource,
+  PieceStore,
+  SeedStore,
+  SwarmDownload,
+  SwarmObserver,
+} from '../port.ts';
+import { needsOrigin, rankMembers, zoneDistance } from '../ranking/index.ts';
+import type { RateLimiter } from '../rate/index.ts';
+import type { Connection, Greeting } from '../transport/index.ts';
+import type { Bans } from './bans.ts';
+import { createDialer } from './dialer.ts';
+import { createFetching, type Fetching } from './fetching.ts';
+import { createHoldings } from './holdings.ts';
+import type { PieceMemory, Sender } from './pieces.ts';
+import { createSharing } from './sharing.ts';
+import type { Verifier } from './verifier.ts';
+
+/** What all blobs of an agent share. */
+export interface Commons {
+  readonly peerId: string;
+  readonly zone: string | undefined;
+  readonly listenPort: () => number | undefined;
+  readonly observer: SwarmObserver;
+  readonly log: Logger;
+  readonly now: () => number;
+  readonly sendMemory: SendMemory;
+  readonly pieceMemory: PieceMemory;
+  readonly verifier: Verifier;
+  readonly uploadLimiter: RateLimiter;
+  readonly downloadLimiter: RateLimiter;
+  readonly bans: Bans;
+  /** Whether one more connection may be made. */
+  readonly room: () => boolean;
+  /** Dials and exchanges handshakes about this blob. */
+  readonly meet: (
+    address: PeerAddress,
+    infoHash: InfoHash,
+  ) => Promise<{ readonly connection: Connection; readonly greeting: Greeting }>;
+  /** Something happened that the clock must know of. */
+  readonly wake: () => void;
+}
+
+export interface Blob {
+  readonly infoHash: InfoHash;
+  readonly peers: Iterable<Peer>;
+  /** A download runs, or its owner has not left yet. */
+  readonly owned: boolean;
+  /** It needs the clock's fast pace: it downloads, or has peers. */
+  readonly active: boolean;
+  /** Since when it has no peer and no owner; undefined while it has. */
+  readonly idleSince: number | undefined;
+  /** A connection whose handshake named this blob. */
+  welcome(connection: Connection, greeting: Greeting, address: PeerAddress | undefined): void;
+  /** Called every tenth of a second while something is downloaded, else every second. */
+  tick(now: number): void;
+  /** Ends everything and closes a seed's store. */
+  close(reason: string): Promise<void>;
+}
+
+/** Two connections that began within this time were dialled by both sides at once. */
+const CROSSING_MS = 5_000;
+
+/** Below this pace the agents do not suffice, bytes per second. */
+const ENOUGH_RATE = 2 * 1024 * 1024;
+
+/** Members of one blob that we dial at most; with those that dial us the swarm is well connected. */
+const MAX_DIALLED_PEERS = 50;
+
+const REASON_COMPLETE = 'both have the whole blob';
+
+interface BlobOptions {
+  readonly metainfo: Metainfo;
+  readonly commons: Commons;
+  /** It is over: the engine forgets it. */
+  readonly ended: () => void;
+}
+
+/** Opens a blob to seed it (`seed`), or to download it into `store`. */
+export function createBlob(
+  options: BlobOptions & ({ readonly seed: SeedStore } | { readonly store: PieceStore }),
+): { readonly blob: Blob; readonly download: SwarmDownload | undefined } {
+  const { metainfo, commons } = options;
+  const { infoHash } = metainfo;
+  const { observer, now } = commons;
+  const log = commons.log.child({ infoHash });
+  const count = pieceCount(metainfo);
+  const openedAt = now();
+  const peers = new Map<string, Peer>();
+  let seed: SeedStore | undefined = 'seed' in options ? options.seed : undefined;
+  let store: PieceStore = 'seed' in options ? options.seed : options.store;
+  let owned = !('seed' in options);
+  let lonelySince: number | undefined = openedAt;
+  let closed = false;
+  let fetching: Fetching | undefined;
+  const listeners: ((piece: number, source: PieceSource) => void)[] = [];
+  const completed = Promise.withResolvers<void>();
+  completed.promise.catch(() => undefined);
+
+  const complete = (): boolean => fetching === undefined || fetching.done;
+  const distance = (peer: Peer): number => zoneDistance(commons.zone, peer.zone);
+  const holdings = createHoldings(count);
+  const sharing = createSharing({
+    pieceCount: count,
+    holds: (piece) => store.has(piece),
+    holdings,
+    distance,
+    now,
+  });
+
+  const dialer = createDialer({
+    async dial(address) {
+      const { connection, greeting } = await commons.meet(address, infoHash);
+      welcome(connection, greeting, address);
+    },
+    room: () => !closed && peers.size < MAX_DIALLED_PEERS && commons.room(),
+    banned: (address) =>
+      commons.bans.has({ host: address.host, label: `${address.host}:${address.port}` }, now()),
+    rank: (addresses) => rankMembers(addresses, { zone: commons.zone, limit: MAX_DIALLED_PEERS }),
+    now,
+  });
+
+  /** The origin has every piece, so it is met last: when the agents cannot or do not deliver. */
+  function leanOnOrigin(): boolean {
+    if (fetching === undefined || fetching.done) return false;
+    const { unavailablePieces, downloadRate } = fetching.stats();
+    let connectedAgents = 0;
+    for (const peer of peers.values()) if (peer.role !== 'origin') connectedAgents++;
+    return needsOrigin({
+      ageMs: now() - openedAt,
+      connectedAgents,
+      untriedAgents: dialer.untried,
+      unavailablePieces,
+      bytesPerSecond: downloadRate,
+      enoughBytesPerSecond: ENOUGH_RATE,
+    });
+  }
+
+  function meetMore(): void {
+    if (!closed && !complete()) dialer.run(leanOnOrigin());
+  }
+
+  function ban(member: Sender, reason: string): void {
+    log.warn({ peer: member.label, reason }, 'member banned');
+    commons.bans.add(member, now());
+    peers.get(member.peerId)?.close(`banned: ${reason}`);
+  }
+
+  const events: PeerEvents = {
+    have(peer, piece) {
+      if (!holdings.add(peer, piece)) return false;
+      sharing.have(peer, piece);
+      fetching?.have(peer, piece);
+      partIfBothComplete(peer);
+      return true;
+    },
+    pieces(peer, bits) {
+      holdings.addAll(peer, bits);
+      sharing.pieces(peer, bits);
+      fetching?.pieces(peer, bits);
+      partIfBothComplete(peer);
+    },
+    choked: (peer, dropped) => fetching?.choked(peer, dropped),
+    unchoked: (peer) => fetching?.fill(peer),
+    interested: () => sharing.interested(),
+    rejected: (peer, piece, offset) => fetching?.refused(peer, piece, offset),
+    blockStart: (peer, piece, offset) => fetching?.blockStart(peer, piece, offset),
+    blockEnd(peer, piece, offset, length, stored) {
+      observer.payload('in', peer.connection.transport, length, peer.role);
+      fetching?.blockEnd(peer, piece, offset, length, stored);
+    },
+    arrived: (peer) => fetching?.fill(peer),
+    sent: (peer, bytes) => observer.payload('out', peer.connection.transport, bytes, peer.role),
+    served: (peer, piece) => sharing.served(peer, piece),
+    introduced(peer, { port }) {
+      if (peer.address === undefined && port !== undefined) {
+        const host = peer.connection.host.replace(/^::ffff:/, '');
+        peer.address = dialer.find(host, port) ?? { host, port };
+        dialer.connected(peer.address);
+      }
+      fetching?.introduced(peer, holdings.bits(peer));
+    },
+    unreadable(error) {
+      log.error({ err: error }, 'blob cannot be read');
+      if (owned) completed.reject(error);
+      else observer.seedUnreadable(infoHash, error);
+      void close('blob cannot be read');
+    },
+    closed(peer, reason) {
+      if (peers.get(peer.peerId) === peer) peers.delete(peer.peerId);
+      holdings.leave(peer);
+      sharing.leave(peer);
+      fetching?.leave(peer);
+      log.debug({ peer: peer.label, reason }, 'disconnected');
+      observer.disconnected(peer.connection.transport);
+      if (peer.address !== undefined) dialer.disconnected(peer.address, true);
+      if (peers.size === 0) lonelySince = now();
+      if (!closed) meetMore();
+    },
+  };
+
+  function partIfBothComplete(peer: Peer): void {
+    if (!peer.closed && complete() && holdings.isComplete(peer)) peer.close(REASON_COMPLETE);
+  }
+
+  /** Whether a second connection with a member replaces the first; both sides come to the same answer. */
+  function replaces(old: Peer, connection: Connection): boolean {
+    if (old.connection.incoming === connection.incoming) return old.connection.host === connection.host;
+    if (now() - old.connectedAt > CROSSING_MS) return false;
+    const dialledBySmaller = connection.incoming ? old.peerId < commons.peerId : commons.peerId < old.peerId;
+    return dialledBySmaller;
+  }
+
+  function welcome(connection: Connection, greeting: Greeting, address: PeerAddress | undefined): void {
+    const { peerId, fast, extended } = greeting.handshake;
+    const label = `${connection.host}:${connection.port}`;
+    const refusal = refusalOf(peerId, connection, label);
+    if (refusal !== undefined) {
+      const known = peers.get(peerId);
+      if (known !== undefined && address !== undefined) {
+        known.address ??= address;
+        dialer.connected(address);
+      }
+      connection.close(refusal);
+      throw new Error(refusal);
+    }
+    peers.get(peerId)?.close('replaced by a newer connection');
+    const peer = createPeer({
+      connection,
+      peerId,
+      fast,
+      extended,
+      address,
+      pieceCount: count,
+      pieceLength: metainfo.pieceLength,
+      pieceSize: (piece) => pieceSize(metainfo, piece),
+      info: metainfo.info,
+      holds: (piece) => store.has(piece),
+      read: (position, into) => store.read(position, into),
+      memory: commons.sendMemory,
+      uploadLimiter: commons.uploadLimiter,
+      listenPort: commons.listenPort(),
+      ourZone: commons.zone,
+      events,
+      now,
+    });
+    peers.set(peerId, peer);
+    lonelySince = undefined;
+    if (address !== undefined) dialer.connected(address);
+    observer.connected(connection.transport);
+    holdings.join(peer);
+    fetching?.join(peer);
+    peer.greet(sharing.greeting());
+    sharing.join(peer);
+    peer.start(greeting.rest());
+    commons.wake();
+  }
+
+  function refusalOf(peerId: string, connection: Connection, label: string): string | undefined {
+    if (closed) return 'the blob was closed';
+    if (peerId === commons.peerId) return 'this is ourselves';
+    if (commons.bans.has({ peerId, host: connection.host, label }, now())) return 'banned';
+    const old = peers.get(peerId);
+    if (old !== undefined && !replaces(old, connection)) return 'connected already';
+    return undefined;
+  }
+
+  async function close(reason: string): Promise<void> {
+    if (closed) return;
+    closed = true;
+    fetching?.close();
+    for (const peer of [...peers.values()]) peer.close(reason);
+    completed.reject(new Error(reason));
+    options.ended();
+    const last = seed;
+    seed = undefined;
+    await last?.close();
+  }
+
+  function startFetching(): Fetching {
+    return createFetching({
+      metainfo,
+      store,
+      memory: commons.pieceMemory,
+      verifier: commons.verifier,
+      limiter: commons.downloadLimiter,
+      log,
+      now,
+      name: commons.peerId,
+      far: (peer) => distance(peer) > 0,
+      settled(piece, source) {
+        sharing.gained(piece);
+        for (const listener of listeners) listener(piece, source);
+      },
+      completed() {
+        for (const peer of [...peers.values()]) {
+          peer.setInterested(false);
+          partIfBothComplete(peer);
+        }
+        sharing.completed();
+        completed.resolve();
+      },
+      failed(error) {
+        log.error({ err: error }, 'download failed');
+        completed.reject(error);
+        void close('the store failed');
+      },
+      rejected: (_piece, sender) => observer.pieceRejected(infoHash, sender.label),
+      ban,
+    });
+  }
+
+  function createDownload(fetch: Fetching): SwarmDownload {
+    return {
+      addPeers(addresses) {
+        dialer.add(addresses);
+        meetMore();
+      },
+      prioritise: (from, to) => fetch.prioritise(from, to),
+      offer: (piece, bytes, source) => fetch.offer(piece, bytes, source),
+      onPiece: (listener) => void listeners.push(listener),
+      stats(): DownloadStats {
+        return { connectedPeers: peers.size, ...fetch.stats() };
+      },
+      completed: completed.promise,
+      seedFrom(next) {
+        if (closed) {
+          void next.close();
+          return;
+        }
+        store = next;
+        seed = next;
+        owned = false;
+        if (peers.size === 0) lonelySince = now();
+        commons.wake();
+      },
+      close: () => close('the download was closed'),
+    };
+  }
+
+  if (!('seed' in options)) {
+    fetching = startFetching();
+    if (fetching.done) completed.resolve();
+  }
+  if (complete()) sharing.completed();
+  const blob: Blob = {
+    infoHash,
+    get peers() {
+      return peers.values();
+    },
+    get owned() {
+      return owned;
+    },
+    get active() {
+      return owned || peers.size > 0;
+    },
+    get idleSince() {
+      return owned ? undefined : lonelySince;
+    },
+    welcome,
+    tick(at) {
+      for (const peer of [...peers.values()]) peer.tick(at);
+      fetching?.tick(at);
+      sharing.tick(at);
+      meetMore();
+    },
+    close,
+  };
+  return { blob, download: fetching === undefined ? undefined : createDownload(fetching) };
+}

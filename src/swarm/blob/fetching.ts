@@ -1,0 +1,427 @@
+/**
+ * The download side of one blob: which blocks are asked of whom, what became of them, and whose
+ * fault it was. It owns the picker and the pieces in progress; nothing else changes them.
+ *
+ * A piece's way: picked → blocks arrive in its buffer → hashed off the event loop → written once →
+ * `settled`. A piece that fails its hash is fetched again whole from one member, which shows who lied.
+ */
+import type { Logger } from '#telemetry';
+import { type Metainfo, pieceCount, pieceHash, pieceSize } from '#torrent';
+import type { Peer } from '../peer/index.ts';
+import { createPicker, type PickerPeer, pipelineBlocks } from '../picker/index.ts';
+import type { PieceSource, PieceStore } from '../port.ts';
+import { createMeter, type RateLimiter } from '../rate/index.ts';
+import { BLOCK_BYTES } from '../wire/index.ts';
+import { createPieces, type OpenPiece, type PieceMemory, type Sender } from './pieces.ts';
+import { createSuspects } from './suspects.ts';
+import type { Verifier } from './verifier.ts';
+
+/** A peer that sends nothing for so long although we asked: its blocks may be asked of others. */
+const STALL_MS = 800;
+
+/** A peer that sends nothing for so long is of no use. */
+const GIVE_UP_MS = 20_000;
+
+/** After a refusal the peer is left alone for this long, doubled each time until it delivers again. */
+const FIRST_REFUSAL_PAUSE_MS = 50;
+
+/** Refusals in a row after which a peer that claims pieces is a liar. */
+const MAX_REFUSALS = 10;
+
+interface Source {
+  waiting: boolean;
+  stalledAt: number | undefined;
+  refusals: number;
+  refusedUntil: number;
+  far: boolean;
+}
+
+export interface FetchingOptions {
+  readonly metainfo: Metainfo;
+  readonly store: PieceStore;
+  readonly memory: PieceMemory;
+  readonly verifier: Verifier;
+  readonly limiter: RateLimiter;
+  readonly log: Logger;
+  readonly now: () => number;
+  /** Our peer id, the name by which the members of a zone agree who fetches what. */
+  readonly name: string;
+  /** Whether a peer is outside our zone. */
+  readonly far: (peer: Peer) => boolean;
+  /** A piece is verified and stored. */
+  readonly settled: (piece: number, source: PieceSource) => void;
+  /** Every piece is stored. */
+  readonly completed: () => void;
+  /** The store cannot be written. */
+  readonly failed: (error: Error) => void;
+  /** A piece failed its hash. */
+  readonly rejected: (piece: number, sender: Sender) => void;
+  /** This member sent bad bytes or lies: it is banned and its connection closed. */
+  readonly ban: (member: Sender, reason: string) => void;
+}
+
+export interface Fetching {
+  readonly done: boolean;
+  join(peer: Peer): void;
+  leave(peer: Peer): void;
+  have(peer: Peer, piece: number): void;
+  pieces(peer: Peer, bits: Uint8Array | 'all'): void;
+  /** Its zone may be known only now; `bits` are its pieces. */
+  introduced(peer: Peer, bits: Uint8Array): void;
+  choked(peer: Peer, dropped: readonly { readonly piece: number; readonly offset: number }[]): void;
+  refused(peer: Peer, piece: number, offset: number): void;
+  blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
+  blockEnd(peer: Peer, piece: number, offset: number, length: number, stored: boolean): void;
+  /** Asks this peer for more, as much as its pace wants. */
+  fill(peer: Peer): void;
+  prioritise(from: number, to: number): void;
+  offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
+  /** Stalls; called every tenth of a second. */
+  tick(now: number): void;
+  stats(): {
+    readonly downloadRate: number;
+    readonly bytesFromPeers: number;
+    readonly bytesFromOrigin: number;
+    readonly unavailablePieces: number;
+  };
+  close(): void;
+}
+
+/** Of bytes that are the caller's: they are copied, so that they may change meanwhile. */
+async function sha1(bytes: Uint8Array): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-1', new Uint8Array(bytes)));
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
+export function createFetching(options: FetchingOptions): Fetching {
+  const { metainfo, store, limiter, now } = options;
+  const count = pieceCount(metainfo);
+  const sizeOf = (piece: number): number => pieceSize(metainfo, piece);
+  const pieces = createPieces({
+    pieceLength: metainfo.pieceLength,
+    pieceSize: sizeOf,
+    memory: options.memory,
+  });
+  const suspects = createSuspects();
+  const picker = createPicker<Peer>({
+    pieceCount: count,
+    pieceSize: sizeOf,
+    held: (piece) => store.has(piece),
+    name: options.name,
+    dropped: (piece) => pieces.close(piece),
+  });
+  const sources = new Map<Peer, Source>();
+  /** Peer ids of members that are origins. */
+  const origins = new Set<string>();
+  /** Writes that are running, by piece. */
+  const storing = new Map<number, Promise<void>>();
+  /** One write at a time: several threads that write one file only wait for each other, spinning. */
+  let lastWrite: Promise<void> = Promise.resolve();
+  const meter = createMeter(now());
+  let bytesFromPeers = 0;
+  let bytesFromOrigin = 0;
+  let closed = false;
+  let done = picker.missing === 0;
+
+  const senderOf = (peer: Peer): Sender => ({
+    peerId: peer.peerId,
+    label: peer.label,
+    host: peer.connection.host,
+  });
+
+  const about = (peer: Peer): PickerPeer => ({
+    far: options.far(peer),
+    name: peer.peerId,
+    superSeed: peer.role === 'origin',
+  });
+
+  /** Blocks that may be out at this peer. */
+  function target(peer: Peer, source: Source): number {
+    const at = now();
+    let totalOutstanding = 0;
+    for (const one of sources.keys()) totalOutstanding += one.outstanding;
+    return pipelineBlocks({
+      bytesPerSecond: peer.downRate(at),
+      blockBytes: BLOCK_BYTES,
+      pieceBytes: metainfo.pieceLength,
+      requestQueue: peer.requestQueue,
+      stalled: source.stalledAt !== undefined,
+      outstanding: peer.outstanding,
+      totalOutstanding,
+      totalBytesPerSecond: meter.rate(at),
+    });
+  }
+
+  function room(peer: Peer, source: Source): number {
+    if (closed || done || peer.closed || peer.choking || source.refusedUntil > now()) return 0;
+    return target(peer, source) - peer.outstanding;
+  }
+
+  function fill(peer: Peer): void {
+    const source = sources.get(peer);
+    if (source === undefined || source.waiting || room(peer, source) <= 0) return;
+    source.waiting = true;
+    limiter.ask(() => {
+      source.waiting = false;
+      return request(peer, source);
+    });
+  }
+
+  /** One turn of asking; returns the bytes asked for. */
+  function request(peer: Peer, source: Source): number {
+    const most = Math.min(room(peer, source), Math.ceil(limiter.quantumBytes / BLOCK_BYTES));
+    if (most <= 0) return 0;
+    let bytes = 0;
+    for (const { piece, offset, length } of picker.pick(peer, most, {
+      maxOpenPieces: pieces.limit,
+      now: now(),
+    })) {
+      if (pieces.ensure(piece) === undefined) {
+        picker.released(peer, piece, offset);
+        continue;
+      }
+      peer.request(piece, offset, length);
+      bytes += length;
+    }
+    return bytes;
+  }
+
+  function fillAll(): void {
+    for (const peer of sources.keys()) fill(peer);
+  }
+
+  async function verify(open: OpenPiece): Promise<void> {
+    const { piece, bytes } = open;
+    picker.verifying(piece);
+    let digest: Uint8Array;
+    try {
+      digest = await options.verifier.sha1(bytes);
+    } catch (error) {
+      // The thread died: nobody's fault, once more.
+      if (closed || store.has(piece)) return;
+      options.log.error({ err: error, piece }, 'piece could not be hashed');
+      pieces.close(piece);
+      picker.failed(piece);
+      return;
+    }
+    if (closed) return;
+    if (!equal(digest, pieceHash(metainfo, piece))) {
+      blame(open);
+      return;
+    }
+    const liars = suspects.verified(piece, bytes);
+    await keep(piece, bytes, sourceOf(open));
+    for (const liar of liars) options.ban(liar, `sent bad blocks of piece ${piece}`);
+  }
+
+  /** Stores a verified piece once, whoever brings it first; a failure of the store ends the download. */
+  async function keep(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void> {
+    const running = storing.get(piece);
+    if (running !== undefined) return running;
+    const write = lastWrite
+      .then(() => store.write(piece, bytes, source))
+      .then(
+        () => settle(piece, source),
+        (error: unknown) => {
+          options.failed(error instanceof Error ? error : new Error(String(error)));
+        },
+      );
+    storing.set(piece, write);
+    lastWrite = write;
+    await write;
+    storing.delete(piece);
+  }
+
+  /** By whom most of the piece came. */
+  function sourceOf(open: OpenPiece): PieceSource {
+    let fromOrigin = 0;
+    for (const sender of open.senders) if (sender !== undefined && origins.has(sender.peerId)) fromOrigin++;
+    return fromOrigin * 2 > open.senders.length ? 'origin-swarm' : 'peer';
+  }
+
+  function settle(piece: number, source: PieceSource): void {
+    if (closed) return;
+    picker.verified(piece);
+    pieces.close(piece);
+    options.settled(piece, source);
+    if (picker.missing === 0 && !done) {
+      done = true;
+      options.completed();
+      return;
+    }
+    fillAll();
+  }
+
+  /** The piece came from elsewhere: what was asked of peers is not needed. */
+  function cancelAll(piece: number): void {
+    for (const peer of sources.keys()) {
+      for (const request of peer.requests()) {
+        if (request.piece === piece) peer.cancel(piece, request.offset, blockLength(piece, request.offset));
+      }
+    }
+  }
+
+  const blockLength = (piece: number, offset: number): number =>
+    Math.min(BLOCK_BYTES, sizeOf(piece) - offset);
+
+  function blame(open: OpenPiece): void {
+    const { piece } = open;
+    const liar = suspects.failed(open);
+    const senders = open.senders.filter((sender) => sender !== undefined);
+    const [someone] = senders;
+    if (someone !== undefined) options.rejected(piece, liar ?? someone);
+    options.log.warn(
+      { piece, liar: liar?.label, senders: new Set(senders.map((s) => s.label)).size },
+      'piece failed its hash',
+    );
+    pieces.close(piece);
+    picker.failed(piece, trusted(piece));
+    if (liar !== undefined) options.ban(liar, `sent a bad piece ${piece}`);
+    fillAll();
+  }
+
+  /** Who is to send a suspect piece whole: somebody who has not touched it, if possible. */
+  function trusted(piece: number): Peer | undefined {
+    const touched = new Set(suspects.of(piece).map((sender) => sender.peerId));
+    const able = picker.holders(piece).filter((peer) => !peer.choking && !peer.closed);
+    return able.find((peer) => !touched.has(peer.peerId)) ?? able[0];
+  }
+
+  function stall(peer: Peer, source: Source, at: number): void {
+    source.stalledAt ??= at;
+    for (const { piece, offset } of peer.requests()) {
+      if (picker.availability(piece) < 2) continue;
+      peer.giveUp(piece, offset);
+      picker.released(peer, piece, offset);
+    }
+    fillAll();
+  }
+
+  return {
+    get done() {
+      return done;
+    },
+    join(peer) {
+      if (peer.role === 'origin') origins.add(peer.peerId);
+      picker.join(peer, about(peer));
+      sources.set(peer, {
+        waiting: false,
+        stalledAt: undefined,
+        refusals: 0,
+        refusedUntil: 0,
+        far: options.far(peer),
+      });
+    },
+    introduced(peer, bits) {
+      const source = sources.get(peer);
+      if (source === undefined || source.far === options.far(peer)) return;
+      // The picker learns of distance when a peer joins.
+      source.far = options.far(peer);
+      for (const { piece, offset } of peer.requests()) peer.giveUp(piece, offset);
+      picker.leave(peer);
+      picker.join(peer, about(peer));
+      picker.bitfield(peer, bits);
+      fill(peer);
+    },
+    leave(peer) {
+      limiter.refund(peer.outstanding * BLOCK_BYTES);
+      picker.leave(peer);
+      sources.delete(peer);
+      pieces.abandon(peer);
+      fillAll();
+    },
+    have(peer, piece) {
+      picker.have(peer, piece);
+      if (!done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
+    },
+    pieces(peer, bits) {
+      if (bits === 'all') picker.haveAll(peer);
+      else picker.bitfield(peer, bits);
+      if (!done && picker.wants(peer)) peer.setInterested(true);
+    },
+    choked(peer, dropped) {
+      for (const { piece, offset } of dropped) {
+        picker.released(peer, piece, offset);
+        limiter.refund(BLOCK_BYTES);
+      }
+      if (dropped.length > 0) fillAll();
+    },
+    refused(peer, piece, offset) {
+      picker.released(peer, piece, offset);
+      limiter.refund(BLOCK_BYTES);
+      const source = sources.get(peer);
+      if (source === undefined) return;
+      // Refusals in one batch count once: a choke crosses many requests on the wire.
+      if (!peer.choking && source.refusedUntil <= now()) {
+        source.refusals++;
+        source.refusedUntil = now() + FIRST_REFUSAL_PAUSE_MS * 2 ** Math.min(source.refusals - 1, 7);
+        if (source.refusals > MAX_REFUSALS) {
+          options.ban(senderOf(peer), 'claims pieces and refuses to send them');
+          return;
+        }
+      }
+      fillAll();
+    },
+    blockStart(peer, piece, offset) {
+      const open = pieces.get(piece);
+      return open?.begin(offset, peer) === true ? open.bytes : undefined;
+    },
+    blockEnd(peer, piece, offset, length, stored) {
+      meter.add(length);
+      if (peer.role === 'origin') bytesFromOrigin += length;
+      else bytesFromPeers += length;
+      const source = sources.get(peer);
+      if (source !== undefined) {
+        source.stalledAt = undefined;
+        source.refusals = 0;
+        source.refusedUntil = 0;
+      }
+      const open = pieces.get(piece);
+      if (!stored || open === undefined || !open.finish(offset, senderOf(peer))) {
+        picker.released(peer, piece, offset);
+        return;
+      }
+      for (const other of picker.received(peer, piece, offset)) other.cancel(piece, offset, length);
+      if (open.missing === 0) void verify(open);
+    },
+    fill,
+    prioritise(from, to) {
+      picker.window(from, to);
+    },
+    async offer(piece, bytes, source) {
+      if (closed || piece < 0 || piece >= count || bytes.length !== sizeOf(piece)) return false;
+      if (store.has(piece)) return true;
+      if (!equal(await sha1(bytes), pieceHash(metainfo, piece))) return false;
+      if (closed) return false;
+      await keep(piece, bytes, source);
+      cancelAll(piece);
+      return store.has(piece);
+    },
+    tick(at) {
+      if (done) return;
+      for (const [peer, source] of sources) {
+        if (peer.outstanding > 0 && !peer.choking && at - peer.progressAt > STALL_MS) stall(peer, source, at);
+        if (source.stalledAt !== undefined && at - source.stalledAt > GIVE_UP_MS) {
+          peer.close('asked for blocks and sent none');
+          continue;
+        }
+        picker.pace(peer, peer.downRate(at));
+        fill(peer);
+      }
+    },
+    stats: () => ({
+      downloadRate: meter.rate(now()),
+      bytesFromPeers,
+      bytesFromOrigin,
+      unavailablePieces: picker.unavailable(),
+    }),
+    close() {
+      closed = true;
+      pieces.clear();
+      sources.clear();
+    },
+  };
+}

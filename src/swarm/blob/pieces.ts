@@ -1,0 +1,186 @@
+/**
+ * The pieces in progress of one blob: their buffers, who wrote which block, and which block is
+ * being written now. A buffer's bytes change only while its piece is open and only by the one
+ * writer of a block, so what was verified is what is stored. Buffers are reused; their number is
+ * bounded for all blobs together.
+ */
+import { BLOCK_BYTES } from '../wire/index.ts';
+
+/** Who sent a block: enough to name and ban it after it has gone. */
+export interface Sender {
+  readonly peerId: string;
+  readonly label: string;
+  readonly host: string;
+}
+
+/** Somebody whose bytes are on their way into a block; `dropBlock` makes it stop writing. */
+export interface Writer {
+  dropBlock(): void;
+}
+
+export interface OpenPiece {
+  readonly piece: number;
+  /** The piece's bytes, as far as they have come. Shared memory, so that a thread can hash them where they are. */
+  readonly bytes: Uint8Array<SharedArrayBuffer>;
+  /** By block: who sent it, once it is whole. */
+  readonly senders: (Sender | undefined)[];
+  /** Blocks that are missing. */
+  readonly missing: number;
+  /** Begins a block: true when its bytes may be written, false when it is here already. A slower writer of the same block is dropped. */
+  begin(offset: number, writer: Writer): boolean;
+  /** A block is whole; false when it was whole before. */
+  finish(offset: number, sender: Sender): boolean;
+  /** A writer has gone: its block is free again. */
+  abandon(writer: Writer): void;
+  has(offset: number): boolean;
+  /** Nobody writes into it any more: its buffer gets another use. */
+  release(): void;
+}
+
+/** Memory of the pieces in progress, over all blobs. */
+export interface PieceMemory {
+  /** A buffer, or undefined when the bound is reached; `guaranteed` succeeds beyond it (a blob's first pieces, so that none starves). */
+  take(bytes: number, guaranteed: boolean): SharedArrayBuffer | undefined;
+  /** Gives a buffer back for others. */
+  give(buffer: SharedArrayBuffer): void;
+  /** Room that is left, in bytes. */
+  readonly left: number;
+}
+
+/** Unused buffers that are kept for the next pieces: new memory costs a page fault each 4 KiB. */
+const SPARE_BYTES = 32 * 1024 * 1024;
+
+export function createPieceMemory(maxBytes: number): PieceMemory {
+  const spare = new Map<number, SharedArrayBuffer[]>();
+  let spareBytes = 0;
+  let taken = 0;
+  return {
+    get left() {
+      return Math.max(0, maxBytes - taken);
+    },
+    take(bytes, guaranteed) {
+      if (!guaranteed && taken + bytes > maxBytes) return undefined;
+      taken += bytes;
+      const reused = spare.get(bytes)?.pop();
+      if (reused === undefined) return new SharedArrayBuffer(bytes);
+      spareBytes -= bytes;
+      return reused;
+    },
+    give(buffer) {
+      const bytes = buffer.byteLength;
+      taken -= bytes;
+      if (taken === 0) {
+        // Nothing is downloaded: an idle agent keeps no buffers.
+        spare.clear();
+        spareBytes = 0;
+      } else if (spareBytes + bytes <= SPARE_BYTES) {
+        const list = spare.get(bytes) ?? [];
+        spare.set(bytes, list);
+        list.push(buffer);
+        spareBytes += bytes;
+      }
+    },
+  };
+}
+
+/** Every blob may have this many pieces in progress, whatever the others use. */
+const GUARANTEED_PIECES = 2;
+
+export interface Pieces {
+  /** Pieces that are open, being verified or being written. */
+  readonly open: number;
+  /** Pieces that may be open at once, as of now. */
+  readonly limit: number;
+  get(piece: number): OpenPiece | undefined;
+  /** The open piece, opened now when it was not; undefined when there is no memory. */
+  ensure(piece: number): OpenPiece | undefined;
+  /** Done with it, whatever came of it: its memory is free. */
+  close(piece: number): void;
+  /** A peer has gone. */
+  abandon(writer: Writer): void;
+  clear(): void;
+}
+
+function createOpenPiece(piece: number, bytes: Uint8Array<SharedArrayBuffer>): OpenPiece {
+  const blocks = Math.ceil(bytes.length / BLOCK_BYTES);
+  const senders: (Sender | undefined)[] = new Array(blocks).fill(undefined);
+  const writers: (Writer | undefined)[] = new Array(blocks).fill(undefined);
+  let missing = blocks;
+  return {
+    piece,
+    bytes,
+    senders,
+    get missing() {
+      return missing;
+    },
+    begin(offset, writer) {
+      const block = offset / BLOCK_BYTES;
+      if (senders[block] !== undefined) return false;
+      const earlier = writers[block];
+      if (earlier !== undefined && earlier !== writer) earlier.dropBlock();
+      writers[block] = writer;
+      return true;
+    },
+    finish(offset, sender) {
+      const block = offset / BLOCK_BYTES;
+      writers[block] = undefined;
+      if (senders[block] !== undefined) return false;
+      senders[block] = sender;
+      missing--;
+      return true;
+    },
+    abandon(writer) {
+      for (let block = 0; block < blocks; block++) {
+        if (writers[block] === writer) writers[block] = undefined;
+      }
+    },
+    has: (offset) => senders[offset / BLOCK_BYTES] !== undefined,
+    release() {
+      for (const writer of writers) writer?.dropBlock();
+    },
+  };
+}
+
+/** The pieces in progress of one blob. */
+export function createPieces(options: {
+  readonly pieceLength: number;
+  readonly pieceSize: (piece: number) => number;
+  readonly memory: PieceMemory;
+}): Pieces {
+  const { pieceLength, memory } = options;
+  const open = new Map<number, OpenPiece>();
+
+  function close(piece: number): void {
+    const closing = open.get(piece);
+    if (closing === undefined) return;
+    closing.release();
+    open.delete(piece);
+    memory.give(closing.bytes.buffer);
+  }
+
+  return {
+    get open() {
+      return open.size;
+    },
+    get limit() {
+      return Math.max(GUARANTEED_PIECES, open.size + Math.floor(memory.left / pieceLength));
+    },
+    get: (piece) => open.get(piece),
+    ensure(piece) {
+      const known = open.get(piece);
+      if (known !== undefined) return known;
+      const buffer = memory.take(pieceLength, open.size < GUARANTEED_PIECES);
+      if (buffer === undefined) return undefined;
+      const created = createOpenPiece(piece, new Uint8Array(buffer, 0, options.pieceSize(piece)));
+      open.set(piece, created);
+      return created;
+    },
+    close,
+    abandon(writer) {
+      for (const piece of open.values()) piece.abandon(writer);
+    },
+    clear() {
+      for (const piece of [...open.keys()]) close(piece);
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/**
+ * The upload side of one blob: which of our pieces we announce to whom, and who may download from
+ * us. While we download, everybody hears of each piece as we get it. Once we have the whole blob,
+ * members that connect from then on are shown a few pieces at a time (super-seeding), so that
+ * each piece leaves us about once and they exchange the rest among themselves.
+ */
+import { createChoker } from '../choker/index.ts';
+import type { Peer } from '../peer/index.ts';
+import { createSeeding, type Seeding } from '../seeding/index.ts';
+import type { Holdings } from './holdings.ts';
+
+/** Peers of one blob that download from us at once. */
+const UPLOAD_SLOTS = 64;
+
+const DECIDE_MS = 1_000;
+const REVEAL_MS = 250;
+
+export interface SharingOptions {
+  readonly pieceCount: number;
+  readonly holds: (piece: number) => boolean;
+  readonly holdings: Holdings;
+  /** Zone distance of a peer. */
+  readonly distance: (peer: Peer) => number;
+  readonly now: () => number;
+}
+
+export interface Sharing {
+  /** How our pieces are told to a peer that connects now. */
+  greeting(): 'all' | 'none' | 'held';
+  /** After the greeting was sent. */
+  join(peer: Peer): void;
+  leave(peer: Peer): void;
+  /** The peer announced a piece that we did not know it has. */
+  have(peer: Peer, piece: number): void;
+  /** The peer told its pieces at the beginning. */
+  pieces(peer: Peer, bits: Uint8Array | 'all'): void;
+  /** The last block of a piece went out to the peer. */
+  served(peer: Peer, piece: number): void;
+  /** We have this piece now. */
+  gained(piece: number): void;
+  /** We have the whole blob now. */
+  completed(): void;
+  /** The peer became interested in our pieces, or not. */
+  interested(): void;
+  tick(now: number): void;
+}
+
+export function createSharing(options: SharingOptions): Sharing {
+  const { holdings, now } = options;
+  const choker = createChoker<Peer>({ slots: UPLOAD_SLOTS });
+  let seeding: Seeding<Peer> | undefined;
+  let gained = false;
+  let decideAt = 0;
+  let revealAt = 0;
+
+  function decide(): void {
+    const at = now();
+    decideAt = at + DECIDE_MS;
+    const candidates = [...holdings.peers()].map((peer) => ({
+      peer,
+      interested: peer.interested,
+      bytesSent: peer.bytesOut,
+      distance: options.distance(peer),
+    }));
+    const allowed = choker.decide(candidates, at);
+    for (const { peer } of candidates) peer.setChoking(!allowed.has(peer));
+  }
+
+  function reveal(): void {
+    if (seeding === undefined) return;
+    const at = now();
+    revealAt = at + REVEAL_MS;
+    for (const { peer, piece } of seeding.revealAll(at)) peer.announce(piece);
+  }
+
+  function isEmpty(): boolean {
+    if (gained) return false;
+    for (let piece = 0; piece < options.pieceCount; piece++) if (options.holds(piece)) return false;
+    return true;
+  }
+
+  return {
+    greeting() {
+      if (seeding !== undefined || isEmpty()) return 'none';
+      return 'held';
+    },
+    join(peer) {
+      seeding?.join(peer, now());
+      reveal();
+    },
+    leave(peer) {
+      seeding?.leave(peer);
+      reveal();
+      if (peer.interested && !peer.amChoking) decide();
+    },
+    have(peer, piece) {
+      seeding?.have(peer, piece, now());
+      reveal();
+    },
+    pieces(peer, bits) {
+      if (bits === 'all') seeding?.haveAll(peer);
+      else seeding?.bitfield(peer, bits);
+      reveal();
+    },
+    served(peer, piece) {
+      seeding?.taken(peer, piece, now());
+      reveal();
+    },
+    gained(piece) {
+      gained = true;
+      for (const peer of holdings.peers()) peer.announce(piece);
+    },
+    completed() {
+      seeding = createSeeding({ pieceCount: options.pieceCount });
+      for (const peer of holdings.peers()) {
+        // These know all our pieces; what they have still counts as seen.
+        seeding.join(peer, now(), true);
+        seeding.bitfield(peer, holdings.bits(peer));
+      }
+    },
+    interested: decide,
+    tick(at) {
+      if (at >= decideAt) decide();
+      if (at >= revealAt) reveal();
+    },
+  };
+}

@@ -1,0 +1,438 @@
+/**
+ * The protocol's state with one member. Every message is answered or refused here; what it means
+ * for the blob is told to the owner. Conditions under which a peer is closed:
+ * - it broke the wire protocol (WireError), or queues more requests than it may
+ * - it wasted more than its budget (see budget.ts)
+ * - it was silent for three minutes, or the connection failed
+ */
+import type { PeerAddress, PeerRole } from '../port.ts';
+import { createMeter, type RateLimiter } from '../rate/index.ts';
+import type { Connection } from '../transport/index.ts';
+import {
+  BLOCK_BYTES,
+  createDecoder,
+  decodeExtendedHandshake,
+  decodeMetadataMessage,
+  encodeExtendedHandshake,
+  encodeMetadataPiece,
+  encodeMetadataReject,
+  METADATA_PIECE_BYTES,
+  type WireEvents,
+  writeBitfield,
+} from '../wire/index.ts';
+import { type BlockPlace, createAsked } from './asked.ts';
+import { createWasteBudget } from './budget.ts';
+import type { SendMemory } from './memory.ts';
+import { createOutbox } from './outbox.ts';
+import {
+  CLIENT,
+  DEFAULT_REQUEST_QUEUE,
+  KEEP_ALIVE_MS,
+  MAX_QUEUED_REQUESTS,
+  OUR_REQUEST_QUEUE,
+  SILENCE_MS,
+  WASTE_BLOCK,
+  WASTE_MESSAGE,
+} from './session.ts';
+import { createUploads } from './uploads.ts';
+
+/** What a peer tells its owner. Called during the arrival of bytes; `peer` may be closed in them. */
+export interface PeerEvents {
+  /** It has this piece; the answer is false when that was known. */
+  have(peer: Peer, piece: number): boolean;
+  /** Its pieces at the beginning: a bitfield as on the wire (valid during the call), or all of them. */
+  pieces(peer: Peer, bits: Uint8Array | 'all'): void;
+  /** It chokes us: requests to it are void, and those in `dropped` were out. */
+  choked(peer: Peer, dropped: readonly BlockPlace[]): void;
+  unchoked(peer: Peer): void;
+  interested(peer: Peer): void;
+  /** It will not send this block. */
+  rejected(peer: Peer, piece: number, offset: number): void;
+  /** A block that we asked for begins: the bytes of its piece, or undefined when it is no longer wanted. */
+  blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
+  /** A block that we asked for is complete; `stored` when it is where `blockStart` said. */
+  blockEnd(peer: Peer, piece: number, offset: number, length: number, stored: boolean): void;
+  /** A batch of bytes was handled: the time to ask for more. */
+  arrived(peer: Peer): void;
+  /** Block bytes were handed to the system. */
+  sent(peer: Peer, bytes: number): void;
+  /** The last block of a piece went out to it. */
+  served(peer: Peer, piece: number): void;
+  /** Its extended handshake (BEP 10) came. */
+  introduced(peer: Peer, about: { readonly port?: number; readonly zone?: string }): void;
+  /** Our store cannot be read. */
+  unreadable(error: Error): void;
+  closed(peer: Peer, reason: string): void;
+}
+
+export interface PeerOptions {
+  readonly connection: Connection;
+  /** From their handshake. */
+  readonly peerId: string;
+  readonly fast: boolean;
+  readonly extended: boolean;
+  /** Where they listen, when we know it. */
+  readonly address: PeerAddress | undefined;
+  readonly pieceCount: number;
+  readonly pieceLength: number;
+  readonly pieceSize: (piece: number) => number;
+  /** The info dictionary, for members that have only a magnet link. */
+  readonly info: Uint8Array;
+  readonly holds: (piece: number) => boolean;
+  readonly read: (position: number, into: Uint8Array) => Promise<void>;
+  readonly memory: SendMemory;
+  readonly uploadLimiter: RateLimiter;
+  /** Our listening port and zone, told in the extended handshake. */
+  readonly listenPort: number | undefined;
+  readonly ourZone: string | undefined;
+  readonly events: PeerEvents;
+  readonly now: () => number;
+}
+
+export interface Peer {
+  readonly peerId: string;
+  /** host:port where they listen when we know it, else where the connection comes from. */
+  readonly label: string;
+  readonly connection: Connection;
+  readonly fast: boolean;
+  readonly connectedAt: number;
+  /** Where they listen, when we know it. */
+  address: PeerAddress | undefined;
+  readonly role: PeerRole;
+  /** Its zone, when it or discovery told. */
+  readonly zone: string | undefined;
+  /** They choke us. */
+  readonly choking: boolean;
+  /** They want our pieces. */
+  readonly interested: boolean;
+  readonly amChoking: boolean;
+  readonly amInterested: boolean;
+  /** Requests that are out. */
+  readonly outstanding: number;
+  /** Requests that they take at once. */
+  readonly requestQueue: number;
+  /** Requests of theirs that wait. */
+  readonly wanted: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** When the last bytes of a block came, or a request went out to a peer without any. */
+  readonly progressAt: number;
+  readonly closed: boolean;
+  /** Bytes per second from them. */
+  downRate(now: number): number;
+  /** Bytes per second to them. */
+  upRate(now: number): number;
+  /** The first messages: our pieces, and the extended handshake. */
+  greet(announce: 'all' | 'none' | 'held'): void;
+  /** Reads `rest`, what came behind the handshake, and all that follows. */
+  start(rest: Buffer): void;
+  setInterested(interested: boolean): void;
+  setChoking(choking: boolean): void;
+  announce(piece: number): void;
+  request(piece: number, offset: number, length: number): void;
+  /** Takes a request back. The block may still come, and is then offered to `blockStart`. */
+  cancel(piece: number, offset: number, length: number): void;
+  /** Gives a request up without telling: it is asked of somebody else, and may still come from here. */
+  giveUp(piece: number, offset: number): void;
+  asks(piece: number, offset: number): boolean;
+  requests(): readonly BlockPlace[];
+  /** The rest of the block that is arriving is let pass. */
+  dropBlock(): void;
+  /** Keep-alive and silence; called every second or so. */
+  tick(now: number): void;
+  close(reason: string): void;
+}
+
+/** A peer over an established connection. */
+export function createPeer(options: PeerOptions): Peer {
+  const { connection, events, fast, now } = options;
+  const connectedAt = now();
+  const outbox = createOutbox((bytes) => {
+    sentAt = now();
+    connection.write([bytes]);
+  });
+  const asked = createAsked(options.pieceLength);
+  const budget = createWasteBudget(connectedAt);
+  const down = createMeter(connectedAt);
+  const up = createMeter(connectedAt);
+  const uploads = createUploads({
+    connection,
+    pieceLength: options.pieceLength,
+    pieceSize: options.pieceSize,
+    read: options.read,
+    memory: options.memory,
+    limiter: options.uploadLimiter,
+    rate: () => up.rate(now()),
+    flush: () => outbox.flush(),
+    sent: (bytes) => {
+      sentAt = now();
+      up.add(bytes);
+      events.sent(peer, bytes);
+    },
+    served: (piece) => {
+      if (!closed) events.served(peer, piece);
+    },
+    unreadable: (error) => events.unreadable(error),
+  });
+
+  let address = options.address;
+  let choking = true;
+  let interested = false;
+  let amChoking = true;
+  let amInterested = false;
+  let requestQueue = DEFAULT_REQUEST_QUEUE;
+  let zone = options.address?.zone;
+  let metadataId: number | undefined;
+  let metadataAsked = 0;
+  let sentAt = connectedAt;
+  let heardAt = connectedAt;
+  let progressAt = connectedAt;
+  let closed = false;
+  let expected = false;
+
+  function waste(count: number, what: string): void {
+    if (!budget.spend(count, now())) peer.close(`flood of ${what}`);
+  }
+
+  function refuse(piece: number, offset: number, length: number): void {
+    if (fast) outbox.add('reject', piece, offset, length);
+    waste(WASTE_MESSAGE, 'requests that cannot be served');
+  }
+
+  function answerMetadata(piece: number): void {
+    if (metadataId === undefined) return;
+    const pieces = Math.ceil(options.info.length / METADATA_PIECE_BYTES);
+    // A client asks each piece once, again when it lost one; more is a flood.
+    metadataAsked++;
+    const served = piece < pieces && metadataAsked <= 4 * pieces;
+    outbox.addBytes(
+      served ? encodeMetadataPiece(metadataId, piece, options.info) : encodeMetadataReject(metadataId, piece),
+    );
+    if (!served) waste(WASTE_BLOCK, 'metadata requests');
+  }
+
+  const wire: WireEvents = {
+    keepAlive: () => waste(WASTE_MESSAGE, 'keep-alives'),
+    choke() {
+      waste(WASTE_MESSAGE, 'chokes');
+      if (choking) return;
+      choking = true;
+      // With the fast extension each request is refused by itself (BEP 6).
+      events.choked(peer, fast ? [] : asked.clear());
+    },
+    unchoke() {
+      waste(WASTE_MESSAGE, 'unchokes');
+      if (!choking) return;
+      choking = false;
+      progressAt = now();
+      events.unchoked(peer);
+    },
+    interested() {
+      waste(WASTE_MESSAGE, 'interest');
+      if (interested) return;
+      interested = true;
+      events.interested(peer);
+    },
+    notInterested() {
+      waste(WASTE_MESSAGE, 'interest');
+      if (!interested) return;
+      interested = false;
+      events.interested(peer);
+    },
+    have(piece) {
+      if (!events.have(peer, piece)) waste(WASTE_MESSAGE, 'HAVEs');
+    },
+    bitfield: (bits) => events.pieces(peer, bits),
+    haveAll: () => events.pieces(peer, 'all'),
+    haveNone: () => undefined,
+    request(piece, offset, length) {
+      if (amChoking || !options.holds(piece)) return refuse(piece, offset, length);
+      if (uploads.queued >= MAX_QUEUED_REQUESTS) return peer.close('flood of requests');
+      uploads.add({ piece, offset, length });
+    },
+    cancel(piece, offset, length) {
+      if (uploads.cancel(piece, offset, length)) {
+        if (fast) outbox.add('reject', piece, offset, length);
+      }
+      waste(WASTE_MESSAGE, 'cancels');
+    },
+    reject(piece, offset) {
+      if (asked.has(piece, offset)) {
+        asked.settle(piece, offset);
+        events.rejected(peer, piece, offset);
+      } else if (!asked.settle(piece, offset)) {
+        waste(WASTE_MESSAGE, 'rejects');
+      }
+    },
+    extended(id, payload) {
+      if (id !== 0) {
+        const request = decodeMetadataMessage(id, payload);
+        if (request !== undefined) answerMetadata(request.piece);
+        else waste(WASTE_MESSAGE, 'extended messages');
+        return;
+      }
+      waste(WASTE_MESSAGE, 'extended handshakes');
+      const theirs = decodeExtendedHandshake(payload);
+      requestQueue = theirs.requestQueue ?? requestQueue;
+      metadataId = theirs.metadataId ?? metadataId;
+      zone = theirs.zone ?? zone;
+      events.introduced(peer, theirs);
+    },
+    blockStart(piece, offset, length) {
+      const whole = Math.min(BLOCK_BYTES, options.pieceSize(piece) - offset);
+      expected = length === whole && asked.expects(piece, offset);
+      if (!expected) {
+        waste(WASTE_BLOCK, 'blocks that were not asked for');
+        return undefined;
+      }
+      return events.blockStart(peer, piece, offset);
+    },
+    blockEnd(piece, offset, length, stored) {
+      progressAt = now();
+      down.add(length);
+      if (!expected) return;
+      asked.settle(piece, offset);
+      events.blockEnd(peer, piece, offset, length, stored);
+    },
+  };
+  const decoder = createDecoder(wire, {
+    pieceCount: options.pieceCount,
+    pieceSize: options.pieceSize,
+    fast,
+  });
+
+  function receive(chunk: Buffer): void {
+    heardAt = now();
+    try {
+      decoder.push(chunk);
+    } catch (error) {
+      peer.close(error instanceof Error ? error.message : String(error));
+    }
+    if (closed) return;
+    uploads.pump();
+    events.arrived(peer);
+  }
+
+  const peer: Peer = {
+    peerId: options.peerId,
+    connection,
+    fast,
+    connectedAt,
+    get label() {
+      return address === undefined
+        ? `${connection.host}:${connection.port}`
+        : `${address.host}:${address.port}`;
+    },
+    get address() {
+      return address;
+    },
+    set address(known) {
+      address = known;
+    },
+    get role() {
+      return address?.role ?? 'agent';
+    },
+    get zone() {
+      return zone;
+    },
+    get choking() {
+      return choking;
+    },
+    get interested() {
+      return interested;
+    },
+    get amChoking() {
+      return amChoking;
+    },
+    get amInterested() {
+      return amInterested;
+    },
+    get outstanding() {
+      return asked.size;
+    },
+    get requestQueue() {
+      return requestQueue;
+    },
+    get wanted() {
+      return uploads.queued;
+    },
+    get bytesIn() {
+      return down.total;
+    },
+    get bytesOut() {
+      return up.total;
+    },
+    get progressAt() {
+      return progressAt;
+    },
+    get closed() {
+      return closed;
+    },
+    downRate: (at) => down.rate(at),
+    upRate: (at) => up.rate(at),
+    greet(announce) {
+      if (announce === 'all' && fast) outbox.add('haveAll');
+      else if (announce === 'none') {
+        if (fast) outbox.add('haveNone');
+      } else {
+        outbox.addBytes(writeBitfield(options.pieceCount, announce === 'all' ? () => true : options.holds));
+      }
+      if (options.extended) {
+        outbox.addBytes(
+          encodeExtendedHandshake({
+            port: options.listenPort,
+            zone: options.ourZone,
+            requestQueue: OUR_REQUEST_QUEUE,
+            client: CLIENT,
+            metadataBytes: options.info.length,
+          }),
+        );
+      }
+    },
+    start(rest) {
+      if (rest.length > 0) receive(rest);
+      if (closed) return;
+      connection.attach({ data: receive, closed: (reason) => peer.close(reason) });
+    },
+    setInterested(wanted) {
+      if (wanted === amInterested) return;
+      amInterested = wanted;
+      outbox.add(wanted ? 'interested' : 'notInterested');
+    },
+    setChoking(choke) {
+      if (choke === amChoking) return;
+      amChoking = choke;
+      outbox.add(choke ? 'choke' : 'unchoke');
+      if (!choke) return;
+      for (const { piece, offset, length } of uploads.clear()) {
+        if (fast) outbox.add('reject', piece, offset, length);
+      }
+    },
+    announce: (piece) => outbox.add('have', piece),
+    request(piece, offset, length) {
+      if (asked.size === 0) progressAt = now();
+      asked.add(piece, offset);
+      outbox.add('request', piece, offset, length);
+    },
+    cancel(piece, offset, length) {
+      if (asked.giveUp(piece, offset)) outbox.add('cancel', piece, offset, length);
+    },
+    giveUp: (piece, offset) => void asked.giveUp(piece, offset),
+    asks: (piece, offset) => asked.has(piece, offset),
+    requests: () => asked.list(),
+    dropBlock: () => decoder.dropBlock(),
+    tick(at) {
+      if (at - heardAt > SILENCE_MS) peer.close('silent for three minutes');
+      else if (at - sentAt > KEEP_ALIVE_MS) outbox.addKeepAlive();
+    },
+    close(reason) {
+      if (closed) return;
+      closed = true;
+      decoder.stop();
+      uploads.stop();
+      connection.close(reason);
+      events.closed(peer, reason);
+    },
+  };
+  return peer;
+}

@@ -1,0 +1,292 @@
+/**
+ * Who has what, and what each peer has that we could begin (candidates) or still want. All counts
+ * are kept as events come, so that questions are answered without a search. A peer with few
+ * candidates also keeps them as a list, in which the rarest is found exactly; one with many is
+ * probed through the order of rarity.
+ */
+import {
+  type Bits,
+  clearBit,
+  commonBit,
+  countCommon,
+  createBits,
+  eachCommon,
+  hasBit,
+  setBit,
+} from './bits.ts';
+import type { PickerPeer } from './contract.ts';
+import { createGateway, type Gateway } from './gateway.ts';
+import type { Asked } from './open-pieces.ts';
+import { createRarity } from './rarity.ts';
+
+/** Lists are kept up to this length, and made again when a peer's candidates are half as many. */
+const LIST_LIMIT = 128;
+
+/** Candidates of one rarity that are looked at for a peer without a list. */
+const PROBES = 16;
+
+/** Hits of a search among all the peer's pieces, of which the rarest is taken. */
+const SAMPLES = 4;
+
+export interface PeerState<P> extends Asked {
+  readonly peer: P;
+  readonly about: PickerPeer;
+  readonly bits: Bits;
+  /** Pieces that it has. */
+  count: number;
+  /** Of these, candidates and wanted ones. */
+  candidates: number;
+  wanted: number;
+  /** It joined with everything: it is counted once, not in each piece. */
+  complete: boolean;
+  /** Its candidates, and some that are candidates no more; undefined when they are too many. */
+  list: number[] | undefined;
+  bytesPerSecond: number;
+  /** Place in `everyone`. */
+  at: number;
+}
+
+export interface Pieces<P> {
+  readonly everyone: readonly PeerState<P>[];
+  readonly gateway: Gateway | undefined;
+  /** Pieces that are not verified and that nobody has. */
+  readonly unavailable: number;
+  /** Pieces that are not begun. */
+  readonly candidates: number;
+  isCandidate(piece: number): boolean;
+  isWanted(piece: number): boolean;
+  join(peer: P, about: PickerPeer): PeerState<P>;
+  leave(state: PeerState<P>): void;
+  have(state: PeerState<P>, piece: number): boolean;
+  haveAll(state: PeerState<P>): void;
+  availability(piece: number): number;
+  /** A piece was begun, or (`begun` false) is a candidate again. */
+  begin(piece: number, begun: boolean): void;
+  /** A piece is verified: of no more interest. */
+  settle(piece: number): void;
+  /** Whether the rules of the zone let this peer give us this candidate. */
+  may(state: PeerState<P>, piece: number, free: boolean): boolean;
+  /** The rarest candidate, about, that the peer has and may give. `free`: the zone's rule is void. */
+  rarest(state: PeerState<P>, free: boolean): number | undefined;
+}
+
+export function createPieces<P>(options: {
+  readonly pieceCount: number;
+  readonly held: (piece: number) => boolean;
+  readonly name: string | undefined;
+  readonly random: () => number;
+}): Pieces<P> {
+  const { pieceCount, random } = options;
+  const rarity = createRarity(pieceCount, random);
+  const gateway = options.name === undefined ? undefined : createGateway(pieceCount, options.name);
+  const candidates = createBits(pieceCount);
+  const wanted = createBits(pieceCount);
+  /** Candidates that are ours to fetch into the zone and that nobody near has. */
+  const fetchable = createBits(pieceCount);
+  const near = gateway === undefined ? undefined : new Uint32Array(pieceCount);
+  const everyone: PeerState<P>[] = [];
+  let completePeers = 0;
+  let completeNear = 0;
+  let orphans = 0;
+
+  for (let piece = 0; piece < pieceCount; piece++) {
+    if (options.held(piece)) continue;
+    setBit(wanted, piece);
+    setBit(candidates, piece);
+    rarity.add(piece);
+    refreshFetchable(piece);
+    orphans++;
+  }
+
+  function refreshFetchable(piece: number): void {
+    if (gateway === undefined || near === undefined) return;
+    const yes = hasBit(candidates, piece) && near[piece] === 0 && hasBit(gateway.ours, piece);
+    if (yes) setBit(fetchable, piece);
+    else clearBit(fetchable, piece);
+  }
+
+  function refreshAll(): void {
+    if (gateway !== undefined) for (let piece = 0; piece < pieceCount; piece++) refreshFetchable(piece);
+  }
+
+  function count(state: PeerState<P>, piece: number, by: 1 | -1): void {
+    if (near !== undefined && state.about.far !== true) {
+      near[piece] = (near[piece] ?? 0) + by;
+      refreshFetchable(piece);
+    }
+    if (by === 1) rarity.raise(piece);
+    else rarity.lower(piece);
+    if (hasBit(wanted, piece) && rarity.count(piece) === (by === 1 ? 1 : 0)) orphans -= by;
+  }
+
+  /** Makes the list anew from the bits. */
+  function relist(state: PeerState<P>): void {
+    const list: number[] = [];
+    eachCommon(state.bits, candidates, (piece) => list.push(piece));
+    state.list = list;
+  }
+
+  function enlist(state: PeerState<P>, piece: number): void {
+    const { list } = state;
+    if (list === undefined) return;
+    list.push(piece);
+    if (list.length <= LIST_LIMIT * 2) return;
+    if (state.candidates > LIST_LIMIT) state.list = undefined;
+    else state.list = list.filter((entry) => hasBit(candidates, entry));
+  }
+
+  function gains(state: PeerState<P>, piece: number): void {
+    setBit(state.bits, piece);
+    state.count++;
+    if (hasBit(wanted, piece)) state.wanted++;
+    if (!hasBit(candidates, piece)) return;
+    state.candidates++;
+    enlist(state, piece);
+  }
+
+  /** Whether the peer may give only what is fetchable into the zone. */
+  function restricted(state: PeerState<P>, free: boolean): boolean {
+    return !free && gateway !== undefined && state.about.far === true && state.about.superSeed !== true;
+  }
+
+  function may(state: PeerState<P>, piece: number, free: boolean): boolean {
+    return !restricted(state, free) || (completeNear === 0 && hasBit(fetchable, piece));
+  }
+
+  function rarestListed(state: PeerState<P>, list: number[], free: boolean): number | undefined {
+    let best: number | undefined;
+    let least = Number.POSITIVE_INFINITY;
+    let ties = 0;
+    for (let at = 0; at < list.length; at++) {
+      const piece = list[at] ?? 0;
+      if (!hasBit(candidates, piece)) {
+        const last = list.pop() ?? 0;
+        if (at < list.length) list[at--] = last;
+        continue;
+      }
+      const peers = rarity.count(piece);
+      if (peers > least || !may(state, piece, free)) continue;
+      ties = peers < least ? 1 : ties + 1;
+      least = peers;
+      if (ties === 1 || random() * ties < 1) best = piece;
+    }
+    return best;
+  }
+
+  /** The rarest of some random members of both sets. */
+  function rarestSampled(state: PeerState<P>, among: Bits): number | undefined {
+    let best: number | undefined;
+    for (let sample = 0; sample < SAMPLES; sample++) {
+      const piece = commonBit(state.bits, among, random);
+      if (piece === undefined) return undefined;
+      if (best === undefined || rarity.count(piece) < rarity.count(best)) best = piece;
+    }
+    return best;
+  }
+
+  return {
+    everyone,
+    gateway,
+    get unavailable() {
+      return completePeers > 0 ? 0 : orphans;
+    },
+    get candidates() {
+      return rarity.size;
+    },
+    isCandidate: (piece) => hasBit(candidates, piece),
+    isWanted: (piece) => hasBit(wanted, piece),
+    join(peer, about) {
+      const state: PeerState<P> = {
+        peer,
+        about,
+        bits: createBits(pieceCount),
+        count: 0,
+        candidates: 0,
+        wanted: 0,
+        complete: false,
+        list: [],
+        outstanding: 0,
+        pieces: new Map(),
+        bytesPerSecond: 0,
+        at: everyone.length,
+      };
+      everyone.push(state);
+      if (
+        gateway !== undefined &&
+        about.far !== true &&
+        about.name !== undefined &&
+        about.superSeed !== true
+      ) {
+        gateway.join(about.name);
+        refreshAll();
+      }
+      return state;
+    },
+    leave(state) {
+      const last = everyone.pop();
+      if (last !== undefined && last !== state) {
+        everyone[state.at] = last;
+        last.at = state.at;
+      }
+      if (state.complete) {
+        completePeers--;
+        if (state.about.far !== true) completeNear--;
+      } else {
+        eachCommon(state.bits, state.bits, (piece) => count(state, piece, -1));
+      }
+      if (gateway === undefined || state.about.far === true || state.about.name === undefined) return;
+      gateway.leave(state.about.name);
+      refreshAll();
+    },
+    have(state, piece) {
+      if (piece < 0 || piece >= pieceCount || hasBit(state.bits, piece)) return false;
+      gains(state, piece);
+      count(state, piece, 1);
+      return true;
+    },
+    haveAll(state) {
+      if (state.complete) return;
+      eachCommon(state.bits, state.bits, (piece) => count(state, piece, -1));
+      for (let piece = 0; piece < pieceCount; piece++) setBit(state.bits, piece);
+      state.complete = true;
+      completePeers++;
+      if (state.about.far !== true) completeNear++;
+      state.count = pieceCount;
+      state.candidates = rarity.size;
+      state.wanted = countCommon(wanted, wanted);
+      state.list = undefined;
+    },
+    availability: (piece) => rarity.count(piece) + completePeers,
+    begin(piece, begun) {
+      if (begun === !hasBit(candidates, piece)) return;
+      if (begun) {
+        clearBit(candidates, piece);
+        rarity.remove(piece);
+      } else {
+        setBit(candidates, piece);
+        rarity.add(piece);
+      }
+      refreshFetchable(piece);
+      for (const state of everyone) {
+        if (!hasBit(state.bits, piece)) continue;
+        state.candidates += begun ? -1 : 1;
+        if (!begun) enlist(state, piece);
+      }
+    },
+    settle(piece) {
+      if (!hasBit(wanted, piece)) return;
+      clearBit(wanted, piece);
+      if (rarity.count(piece) === 0) orphans--;
+      for (const state of everyone) if (hasBit(state.bits, piece)) state.wanted--;
+    },
+    may,
+    rarest(state, free) {
+      if (state.candidates === 0) return undefined;
+      if (state.list === undefined && state.candidates <= LIST_LIMIT / 2) relist(state);
+      if (state.list !== undefined) return rarestListed(state, state.list, free);
+      if (restricted(state, free)) return completeNear > 0 ? undefined : rarestSampled(state, fetchable);
+      const found = rarity.find(state.complete ? 0 : 1, PROBES, (piece) => hasBit(state.bits, piece));
+      return found ?? rarestSampled(state, candidates);
+    },
+  };
+}

@@ -1,0 +1,326 @@
+/**
+ * Owns what was shown to whom, and what peers were seen to have. Each turn shows, in order:
+ * 1. pieces that nobody was shown and nobody has, to the peers that have been shown least and have room
+ * 2. when there are none left: nothing, for the others have them all and will pass them on
+ * 3. except to a hungry peer (it got no piece from anybody for its patience): the rarest that it lacks,
+ *    until it gets a piece from somebody else. So a peer that meets nobody but us gets everything.
+ * Only so many pieces are shown and not taken at a time as leave in about a second: a piece that is
+ * whole early is passed on early, and many pieces sent at once are all whole late.
+ * A piece whose last known holder left is as one that was never shown.
+ */
+
+export interface SeedingOptions {
+  readonly pieceCount: number;
+  /** In [0, 1). Default Math.random. */
+  readonly random?: () => number;
+  /** Pieces that one peer may have been shown and not yet taken, while others wait. Default 2. */
+  readonly depth?: number;
+  /** Pieces that all peers together may have been shown and not yet taken, at least. Default 8. */
+  readonly totalDepth?: number;
+  /** What was shown should take about this long to leave, at the pace seen so far. Default 0.5 s. */
+  readonly aheadMs?: number;
+  /** A peer that got no piece from anybody for so long is hungry; longer for one whose pieces come slowly. Default 2 s. */
+  readonly patienceMs?: number;
+}
+
+/** A piece to announce to a peer. */
+export interface Revelation<P> {
+  readonly peer: P;
+  readonly piece: number;
+}
+
+/** Peers are named by any value. Nothing is kept of a peer that left. */
+export interface Seeding<P> {
+  /** Pieces that nobody was shown and nobody has. */
+  readonly unrevealed: number;
+  /** `observed`: it knows our pieces already; what it has counts, but nothing is shown to it. */
+  join(peer: P, now: number, observed?: boolean): void;
+  leave(peer: P): void;
+  /** The peer announced this piece, wherever it had it from. */
+  have(peer: P, piece: number, now: number): void;
+  haveAll(peer: P): void;
+  /** As on the wire (BEP 3: high bit first). `bits` is not kept. */
+  bitfield(peer: P, bits: Uint8Array): void;
+  /** The last block of this piece was handed to the peer's socket: it counts as taken. */
+  taken(peer: P, piece: number, now?: number): void;
+  /**
+   * What to announce to whom now; it counts as shown. Call it after any of the above, and every
+   * quarter of a second (hunger). O(peers) when something is shown, else O(1) but for hunger.
+   */
+  revealAll(now: number): Revelation<P>[];
+  /** The same for one peer only, without the bound over all peers. */
+  reveal(peer: P, now: number, depth?: number): number[];
+  /** Whether this peer was shown the piece. */
+  shown(peer: P, piece: number): boolean;
+}
+
+const DEPTH = 2;
+const TOTAL_DEPTH = 8;
+const AHEAD_MS = 500;
+const PATIENCE_MS = 2_000;
+
+/** A peer is hungry after so many of its own usual intervals between two pieces. */
+const PATIENCE_INTERVALS = 4;
+
+/** Pieces that are looked at for the rarest one. */
+const PROBES = 32;
+
+/** The pace of leaving is averaged over this time. */
+const PACE_MS = 1_000;
+
+/** A piece shown and not taken for so long no longer keeps others from being shown. */
+const FORGET_MS = 5_000;
+
+/** Bits of a peer's view of one piece. */
+const HAS = 1;
+const SHOWN = 2;
+
+interface PeerState<P> {
+  readonly peer: P;
+  readonly view: Uint8Array;
+  /** Shown and not taken, with the time of showing. */
+  readonly pending: Map<number, number>;
+  /** Pieces that it was shown, in all. */
+  total: number;
+  gainedAt: number;
+  /** Usual time between two pieces. */
+  intervalMs: number;
+  hungry: boolean;
+  /** Has everything, or knows that we have. */
+  closed: boolean;
+}
+
+export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
+  const { pieceCount } = options;
+  const random = options.random ?? Math.random;
+  const depth = options.depth ?? DEPTH;
+  const totalDepth = options.totalDepth ?? TOTAL_DEPTH;
+  const aheadMs = options.aheadMs ?? AHEAD_MS;
+  const patienceMs = options.patienceMs ?? PATIENCE_MS;
+  const peers = new Map<P, PeerState<P>>();
+  /** Peers that have the piece, and peers that were shown it (the same peer may count in both). */
+  const copies = new Uint32Array(pieceCount);
+  const shows = new Uint32Array(pieceCount);
+  /** The pieces without copies and shows: the first `fresh` places of `pool`, in no order. */
+  const pool = Uint32Array.from({ length: pieceCount }, (_, piece) => piece);
+  const place = Uint32Array.from(pool);
+  let fresh = pieceCount;
+  let pending = 0;
+  let takenLately = 0;
+  let takenPerMs = 0;
+  let measuredAt: number | undefined;
+  let forgotAt = 0;
+
+  function swap(a: number, b: number): void {
+    const left = pool[a] ?? 0;
+    const right = pool[b] ?? 0;
+    pool[a] = right;
+    pool[b] = left;
+    place[right] = a;
+    place[left] = b;
+  }
+
+  /** Keeps the pool in agreement with the counts of one piece. */
+  function sort(piece: number): void {
+    const at = place[piece] ?? 0;
+    const unknown = copies[piece] === 0 && shows[piece] === 0;
+    if (unknown && at >= fresh) swap(at, fresh++);
+    else if (!unknown && at < fresh) swap(at, --fresh);
+  }
+
+  function settle(state: PeerState<P>, piece: number): void {
+    if (state.pending.delete(piece)) pending--;
+  }
+
+  function holds(state: PeerState<P>, piece: number): void {
+    const view = state.view[piece] ?? 0;
+    if ((view & HAS) !== 0) return;
+    state.view[piece] = view | HAS;
+    copies[piece] = (copies[piece] ?? 0) + 1;
+    settle(state, piece);
+    sort(piece);
+  }
+
+  function show(state: PeerState<P>, piece: number, now: number): void {
+    state.view[piece] = (state.view[piece] ?? 0) | SHOWN;
+    shows[piece] = (shows[piece] ?? 0) + 1;
+    state.pending.set(piece, now);
+    state.total++;
+    pending++;
+    sort(piece);
+  }
+
+  /** Of some pieces that the peer lacks, the one with the fewest copies. */
+  function rarestFor(state: PeerState<P>): number | undefined {
+    const start = Math.floor(random() * pieceCount);
+    let best: number | undefined;
+    let bestCopies = Number.POSITIVE_INFINITY;
+    let probes = 0;
+    for (let step = 0; step < pieceCount && probes < PROBES; step++) {
+      const piece = (start + step) % pieceCount;
+      if (state.view[piece] !== 0) continue;
+      probes++;
+      const count = (copies[piece] ?? 0) + (shows[piece] ?? 0);
+      if (count >= bestCopies) continue;
+      best = piece;
+      bestCopies = count;
+    }
+    return best;
+  }
+
+  function isHungry(state: PeerState<P>, now: number): boolean {
+    if (state.hungry) return true;
+    const patience = Math.max(patienceMs, state.intervalMs * PATIENCE_INTERVALS);
+    state.hungry = state.pending.size === 0 && now - state.gainedAt >= patience;
+    return state.hungry;
+  }
+
+  /** How many pieces may be shown and not taken. */
+  function ceiling(now: number): number {
+    measuredAt ??= now;
+    const span = now - measuredAt;
+    if (span >= PACE_MS / 4) {
+      const keep = Math.exp(-span / PACE_MS);
+      takenPerMs = takenPerMs * keep + (takenLately / span) * (1 - keep);
+      takenLately = 0;
+      measuredAt = now;
+    }
+    return Math.max(totalDepth, Math.ceil(takenPerMs * aheadMs));
+  }
+
+  /** A peer that does not take what it was shown must not hold the others up. */
+  function forget(now: number): void {
+    if (now - forgotAt < FORGET_MS / 4) return;
+    forgotAt = now;
+    for (const state of peers.values()) {
+      for (const [piece, at] of state.pending) {
+        if (now - at < FORGET_MS) break;
+        settle(state, piece);
+      }
+    }
+  }
+
+  /** The peer with room that was shown least. */
+  function neediest(room: number): PeerState<P> | undefined {
+    let best: PeerState<P> | undefined;
+    let ties = 0;
+    for (const state of peers.values()) {
+      if (state.closed || state.pending.size >= room) continue;
+      if (best !== undefined && state.total > best.total) continue;
+      ties = best !== undefined && state.total === best.total ? ties + 1 : 1;
+      if (ties === 1 || random() * ties < 1) best = state;
+    }
+    return best;
+  }
+
+  /** What is fresh is unknown to every peer. */
+  const anyFresh = (): number | undefined => (fresh > 0 ? pool[Math.floor(random() * fresh)] : undefined);
+
+  /** Shows one more piece, if there is one for this peer. */
+  function showNext(state: PeerState<P>, now: number): number | undefined {
+    if (state.closed) return undefined;
+    const piece = anyFresh() ?? (isHungry(state, now) ? rarestFor(state) : undefined);
+    if (piece !== undefined) show(state, piece, now);
+    return piece;
+  }
+
+  function feed(now: number, limit: number, shownNow: Revelation<P>[]): void {
+    for (const state of peers.values()) {
+      while (pending < limit && state.pending.size < depth) {
+        const piece = showNext(state, now);
+        if (piece === undefined) break;
+        shownNow.push({ peer: state.peer, piece });
+      }
+    }
+  }
+
+  return {
+    get unrevealed() {
+      return fresh;
+    },
+    join(peer, now, observed = false) {
+      if (peers.has(peer)) return;
+      peers.set(peer, {
+        peer,
+        view: new Uint8Array(pieceCount),
+        pending: new Map(),
+        total: 0,
+        gainedAt: now,
+        intervalMs: 0,
+        hungry: false,
+        closed: observed,
+      });
+    },
+    leave(peer) {
+      const state = peers.get(peer);
+      if (state === undefined) return;
+      peers.delete(peer);
+      pending -= state.pending.size;
+      for (let piece = 0; piece < pieceCount; piece++) {
+        const view = state.view[piece] ?? 0;
+        if (view === 0) continue;
+        if ((view & HAS) !== 0) copies[piece] = (copies[piece] ?? 1) - 1;
+        if ((view & SHOWN) !== 0) shows[piece] = (shows[piece] ?? 1) - 1;
+        sort(piece);
+      }
+    },
+    have(peer, piece, now) {
+      const state = peers.get(peer);
+      if (state === undefined || piece < 0 || piece >= pieceCount) return;
+      const view = state.view[piece] ?? 0;
+      if ((view & HAS) !== 0) return;
+      holds(state, piece);
+      const interval = now - state.gainedAt;
+      state.intervalMs = state.intervalMs === 0 ? interval : state.intervalMs * 0.8 + interval * 0.2;
+      state.gainedAt = now;
+      if ((view & SHOWN) === 0) state.hungry = false;
+    },
+    haveAll(peer) {
+      const state = peers.get(peer);
+      if (state === undefined) return;
+      state.closed = true;
+      for (let piece = 0; piece < pieceCount; piece++) holds(state, piece);
+    },
+    bitfield(peer, bits) {
+      const state = peers.get(peer);
+      if (state === undefined) return;
+      for (let piece = 0; piece < pieceCount; piece++) {
+        if (((bits[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) !== 0) holds(state, piece);
+      }
+    },
+    taken(peer, piece, now) {
+      const state = peers.get(peer);
+      if (state === undefined) return;
+      settle(state, piece);
+      if (now !== undefined) measuredAt ??= now;
+      takenLately++;
+    },
+    reveal(peer, now, most = depth) {
+      const state = peers.get(peer);
+      const pieces: number[] = [];
+      while (state !== undefined && state.pending.size < most) {
+        const piece = showNext(state, now);
+        if (piece === undefined) break;
+        pieces.push(piece);
+      }
+      return pieces;
+    },
+    revealAll(now) {
+      const shownNow: Revelation<P>[] = [];
+      forget(now);
+      const limit = ceiling(now);
+      // A few peers are shown more at once, so that what one peer can take is not the bound.
+      const room = Math.max(depth, Math.ceil(limit / Math.max(1, peers.size)));
+      while (fresh > 0 && pending < limit) {
+        const state = neediest(room);
+        if (state === undefined) break;
+        const piece = showNext(state, now);
+        if (piece === undefined) break;
+        shownNow.push({ peer: state.peer, piece });
+      }
+      if (fresh === 0 && pending < limit) feed(now, limit, shownNow);
+      return shownNow;
+    },
+    shown: (peer, piece) => ((peers.get(peer)?.view[piece] ?? 0) & SHOWN) !== 0,
+  };
+}

@@ -1,0 +1,115 @@
+/**
+ * The extended handshake (BEP 10) and the answering side of the metadata extension (BEP 9), so
+ * that a client which has only a magnet link can get the info dictionary from us. We never ask
+ * for metadata: ours came with the blob.
+ */
+import { type BencodeValue, decodeBencode, encodeBencode } from './bencode.ts';
+import { writeExtendedHeader } from './messages.ts';
+import { WireError } from './wire-error.ts';
+
+/** BEP 9 sends the info dictionary in pieces of 16 KiB. */
+export const METADATA_PIECE_BYTES = 16_384;
+
+/** The id under which peers send us `ut_metadata`. */
+const OUR_METADATA_ID = 1;
+
+const ZONE_KEY = 'shoal_zone';
+const MAX_ZONE_BYTES = 255;
+
+export interface ExtendedHandshake {
+  /** The sender's listening port, when it told us. */
+  readonly port?: number;
+  /** The sender's zone (our own key `shoal_zone`; other clients ignore it). */
+  readonly zone?: string;
+  /** Requests that the sender keeps outstanding for us. */
+  readonly requestQueue?: number;
+  /** Name and version of the client. */
+  readonly client?: string;
+  /** The id under which the sender wants `ut_metadata` messages. */
+  readonly metadataId?: number;
+}
+
+function frame(extendedId: number, ...payload: readonly Uint8Array[]): Buffer {
+  const header = Buffer.alloc(6);
+  const length = payload.reduce((sum, part) => sum + part.length, 0);
+  writeExtendedHeader(header, extendedId, length);
+  return Buffer.concat([header, ...payload]);
+}
+
+/** Our extended handshake as a whole message. `metadataBytes` is the size of the info dictionary. */
+export function encodeExtendedHandshake(offer: {
+  readonly port: number | undefined;
+  readonly zone: string | undefined;
+  readonly requestQueue: number;
+  readonly client: string;
+  readonly metadataBytes: number;
+}): Buffer {
+  const dictionary = new Map<string, BencodeValue>([
+    ['m', new Map<string, BencodeValue>([['ut_metadata', OUR_METADATA_ID]])],
+    ['metadata_size', offer.metadataBytes],
+    ['reqq', offer.requestQueue],
+    ['v', Buffer.from(offer.client)],
+  ]);
+  if (offer.port !== undefined) dictionary.set('p', offer.port);
+  if (offer.zone !== undefined) dictionary.set(ZONE_KEY, Buffer.from(offer.zone));
+  return frame(0, encodeBencode(dictionary));
+}
+
+function numberIn(value: BencodeValue | undefined, from: number, to: number): number | undefined {
+  return typeof value === 'number' && value >= from && value <= to ? value : undefined;
+}
+
+/** Parses a peer's extended handshake. Unknown or absurd entries are left out; broken bencoding throws WireError. */
+export function decodeExtendedHandshake(payload: Uint8Array): ExtendedHandshake {
+  const { value } = decodeBencode(payload);
+  if (!(value instanceof Map)) throw new WireError('extended handshake is not a dictionary');
+  const names = value.get('m');
+  const port = numberIn(value.get('p'), 1, 65_535);
+  const requestQueue = numberIn(value.get('reqq'), 1, 1_000_000);
+  const client = value.get('v');
+  const zone = value.get(ZONE_KEY);
+  const metadataId = names instanceof Map ? numberIn(names.get('ut_metadata'), 1, 255) : undefined;
+  return {
+    ...(port !== undefined && { port }),
+    ...(requestQueue !== undefined && { requestQueue }),
+    ...(client instanceof Uint8Array && { client: Buffer.from(client).toString('utf8').slice(0, 64) }),
+    ...(zone instanceof Uint8Array &&
+      zone.length <= MAX_ZONE_BYTES && { zone: Buffer.from(zone).toString('utf8') }),
+    ...(metadataId !== undefined && { metadataId }),
+  };
+}
+
+/** A peer asks for one 16 KiB piece of the info dictionary. */
+export interface MetadataRequest {
+  readonly piece: number;
+}
+
+/** Parses a message under our `ut_metadata` id; undefined for what we did not ask for (data, reject). */
+export function decodeMetadataMessage(extendedId: number, payload: Uint8Array): MetadataRequest | undefined {
+  if (extendedId !== OUR_METADATA_ID) return undefined;
+  const { value } = decodeBencode(payload);
+  if (!(value instanceof Map)) throw new WireError('metadata message is not a dictionary');
+  const piece = numberIn(value.get('piece'), 0, 0xffff_ffff);
+  if (piece === undefined) throw new WireError('metadata message without a piece');
+  return value.get('msg_type') === 0 ? { piece } : undefined;
+}
+
+/** One piece of the info dictionary as a whole message, under the id that the peer chose. */
+export function encodeMetadataPiece(metadataId: number, piece: number, info: Uint8Array): Buffer {
+  const dictionary = new Map<string, BencodeValue>([
+    ['msg_type', 1],
+    ['piece', piece],
+    ['total_size', info.length],
+  ]);
+  const start = piece * METADATA_PIECE_BYTES;
+  return frame(metadataId, encodeBencode(dictionary), info.subarray(start, start + METADATA_PIECE_BYTES));
+}
+
+/** The refusal of a metadata request. */
+export function encodeMetadataReject(metadataId: number, piece: number): Buffer {
+  const dictionary = new Map<string, BencodeValue>([
+    ['msg_type', 2],
+    ['piece', piece],
+  ]);
+  return frame(metadataId, encodeBencode(dictionary));
+}

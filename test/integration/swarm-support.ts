@@ -1,0 +1,106 @@
+/** Parts for tests of the swarm: blobs of random bytes, stores in memory, an observer that counts. */
+import { createHash, randomBytes } from 'node:crypto';
+import { parseDigest } from '#oci';
+import type { PieceSource, PieceStore, SeedStore, SwarmObserver } from '#swarm';
+import { createLogger, type Logger } from '#telemetry';
+import { createMetainfo, type Metainfo, pieceCount, pieceLengthFor, pieceSize } from '#torrent';
+
+export interface TestBlob {
+  readonly bytes: Buffer;
+  readonly metainfo: Metainfo;
+}
+
+/** A blob of `length` random bytes with its metainfo. */
+export function makeBlob(length: number): TestBlob {
+  const bytes = randomBytes(length);
+  const pieceLength = pieceLengthFor(length);
+  const hashes: Buffer[] = [];
+  for (let at = 0; at < length; at += pieceLength) {
+    hashes.push(
+      createHash('sha1')
+        .update(bytes.subarray(at, at + pieceLength))
+        .digest(),
+    );
+  }
+  const digest = parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+  if (digest === undefined) throw new Error('not a digest');
+  return { bytes, metainfo: createMetainfo({ digest, length, pieces: Buffer.concat(hashes) }) };
+}
+
+export interface MemoryStore extends SeedStore {
+  readonly bytes: Buffer;
+  readonly sources: Map<number, PieceSource>;
+  closed: boolean;
+}
+
+/** A store in memory; complete when `content` is given. */
+export function memoryStore(metainfo: Metainfo, content?: Buffer): MemoryStore {
+  const bytes = content ?? Buffer.alloc(metainfo.length);
+  const held = new Set<number>();
+  if (content !== undefined) for (let piece = 0; piece < pieceCount(metainfo); piece++) held.add(piece);
+  const store: MemoryStore = {
+    bytes,
+    sources: new Map(),
+    closed: false,
+    has: (piece) => held.has(piece),
+    async read(position, into) {
+      bytes.copy(into, 0, position, position + into.length);
+    },
+    async write(piece, data, source) {
+      if (data.length !== pieceSize(metainfo, piece)) throw new Error('wrong size');
+      bytes.set(data, piece * metainfo.pieceLength);
+      await new Promise((resolve) => setImmediate(resolve));
+      held.add(piece);
+      store.sources.set(piece, source);
+    },
+    async close() {
+      store.closed = true;
+    },
+  };
+  return store satisfies PieceStore;
+}
+
+export interface Counts {
+  readonly observer: SwarmObserver;
+  in: number;
+  out: number;
+  connected: number;
+  readonly rejected: string[];
+  readonly unreadable: string[];
+}
+
+export function countingObserver(): Counts {
+  const counts: Counts = {
+    in: 0,
+    out: 0,
+    connected: 0,
+    rejected: [],
+    unreadable: [],
+    observer: {
+      payload(direction, _transport, bytes) {
+        counts[direction] += bytes;
+      },
+      pieceRejected: (_infoHash, peer) => void counts.rejected.push(peer),
+      connected: () => void counts.connected++,
+      disconnected: () => void counts.connected--,
+      seedUnreadable: (infoHash) => void counts.unreadable.push(infoHash),
+    },
+  };
+  return counts;
+}
+
+export const quiet: Logger = createLogger({
+  program: 'test',
+  level: process.env['SWARM_LOG'] === undefined ? 'silent' : 'debug',
+});
+
+export const LOOPBACK = { host: '127.0.0.1', port: 0 } as const;
+
+/** Waits for a condition; fails after `deadlineMs`. */
+export async function until(condition: () => boolean, what: string, deadlineMs = 20_000): Promise<void> {
+  const deadline = performance.now() + deadlineMs;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
