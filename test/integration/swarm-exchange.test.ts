@@ -56,7 +56,7 @@ t.test('held pieces are neither read nor fetched again', async (t) => {
   await download.completed;
   t.ok(store.bytes.equals(blob.bytes));
   t.equal(leecher.heard.inFrom.agent, blob.bytes.length - held.length * blob.metainfo.pieceLength);
-  t.equal(store.reads, 0, 'WebTorrent did not verify what the store holds');
+  t.equal(store.reads, 0, 'the swarm did not verify what the store holds');
 });
 
 t.test('a blob that is complete at the start resolves without a peer', async (t) => {
