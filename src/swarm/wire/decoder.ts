@@ -27,6 +27,8 @@ export interface WireEvents {
   request(piece: number, offset: number, length: number): void;
   cancel(piece: number, offset: number, length: number): void;
   reject(piece: number, offset: number, length: number): void;
+  /** A message of a later BEP, or none; it was skipped. */
+  unknown(id: number): void;
   /** `payload` is valid during the call only. */
   extended(extendedId: number, payload: Uint8Array): void;
   /** A block begins: the bytes of its piece, into which it goes at `offset`, or undefined to let it pass. */
@@ -203,7 +205,7 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
         events.extended(bytes[at + 1] ?? 0, bytes.subarray(at + 2, at + length));
         break;
       default:
-        break;
+        events.unknown(id);
     }
     // BEP 10 lets the extended handshake come before the bitfield; everything else ends the beginning.
     if (id !== MESSAGE.extended.id) first = false;
