@@ -101,7 +101,8 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       const greeting = await awaitHandshake(connection, HANDSHAKE_DEADLINE_MS);
       const { infoHash } = greeting.handshake;
       const blob = blobs.get(infoHash) ?? (await open(infoHash));
-      if (blob === undefined) return connection.close('unknown blob');
+      const refusal = blob === undefined ? 'unknown blob' : blob.refusal(connection, greeting);
+      if (blob === undefined || refusal !== undefined) return connection.close(refusal ?? '');
       connection.write([encodeHandshake(infoHash, peerId)]);
       blob.welcome(connection, greeting, undefined);
     } catch (error) {

@@ -60,7 +60,9 @@ export interface Blob {
   readonly active: boolean;
   /** Since when it has no peer and no owner; undefined while it has. */
   readonly idleSince: number | undefined;
-  /** A connection whose handshake named this blob. */
+  /** Why a member that greets us about this blob is not let in; undefined when it is. */
+  refusal(connection: Connection, greeting: Greeting): string | undefined;
+  /** A connection whose handshake named this blob. Throws, with the connection closed, when it is refused. */
   welcome(connection: Connection, greeting: Greeting, address: PeerAddress | undefined): void;
   /** Called every tenth of a second while something is downloaded, else every second. */
   tick(now: number): void;
@@ -196,6 +198,10 @@ export function createBlob(
       else observer.seedUnreadable(infoHash, error);
       void close('blob cannot be read');
     },
+    offended(peer, reason) {
+      log.warn({ peer: peer.label, reason }, 'member broke the protocol');
+      commons.bans.add({ peerId: peer.peerId, label: peer.label, host: peer.connection.host }, now());
+    },
     closed(peer, reason) {
       if (peers.get(peer.peerId) === peer) peers.delete(peer.peerId);
       holdings.leave(peer);
@@ -223,8 +229,7 @@ export function createBlob(
 
   function welcome(connection: Connection, greeting: Greeting, address: PeerAddress | undefined): void {
     const { peerId, fast, extended } = greeting.handshake;
-    const label = `${connection.host}:${connection.port}`;
-    const refusal = refusalOf(peerId, connection, label);
+    const refusal = refusalOf(peerId, connection);
     if (refusal !== undefined) {
       const known = peers.get(peerId);
       if (known !== undefined && address !== undefined) {
@@ -260,13 +265,13 @@ export function createBlob(
     observer.connected(connection.transport);
     holdings.join(peer);
     fetching?.join(peer);
-    peer.greet(sharing.greeting());
     sharing.join(peer);
     peer.start(greeting.rest());
     commons.wake();
   }
 
-  function refusalOf(peerId: string, connection: Connection, label: string): string | undefined {
+  function refusalOf(peerId: string, connection: Connection): string | undefined {
+    const label = `${connection.host}:${connection.port}`;
     if (closed) return 'the blob was closed';
     if (peerId === commons.peerId) return 'this is ourselves';
     if (commons.bans.has({ peerId, host: connection.host, label }, now())) return 'banned';
@@ -367,6 +372,7 @@ export function createBlob(
     get idleSince() {
       return owned ? undefined : lonelySince;
     },
+    refusal: (connection, { handshake }) => refusalOf(handshake.peerId, connection),
     welcome,
     tick(at) {
       for (const peer of [...peers.values()]) peer.tick(at);

@@ -1,8 +1,8 @@
 /**
  * The upload side of one blob: which of our pieces we announce to whom, and who may download from
  * us. While we download, everybody hears of each piece as we get it. Once we have the whole blob,
- * members that connect from then on are shown a few pieces at a time (super-seeding), so that
- * each piece leaves us about once and they exchange the rest among themselves.
+ * the first member that connects is told so, and those that join it are shown a few pieces at a
+ * time (super-seeding), so that each piece leaves us about once and they exchange the rest.
  */
 import { createChoker } from '../choker/index.ts';
 import type { Peer } from '../peer/index.ts';
@@ -25,9 +25,7 @@ export interface SharingOptions {
 }
 
 export interface Sharing {
-  /** How our pieces are told to a peer that connects now. */
-  greeting(): 'all' | 'none' | 'held';
-  /** After the greeting was sent. */
+  /** A peer connected: tells it our pieces. Among the first messages to it. */
   join(peer: Peer): void;
   leave(peer: Peer): void;
   /** The peer announced a piece that we did not know it has. */
@@ -80,12 +78,16 @@ export function createSharing(options: SharingOptions): Sharing {
   }
 
   return {
-    greeting() {
-      if (seeding !== undefined || isEmpty()) return 'none';
-      return 'held';
-    },
     join(peer) {
-      seeding?.join(peer, now());
+      if (seeding === undefined) {
+        peer.greet(isEmpty() ? 'none' : 'held');
+        return;
+      }
+      // Who is alone with us may know everything: it can fetch in the order that its client needs,
+      // and those who come later get the beginning from it.
+      const alone = [...holdings.peers()].length === 1;
+      peer.greet(alone ? 'all' : 'none');
+      seeding.join(peer, now(), alone);
       reveal();
     },
     leave(peer) {

@@ -17,6 +17,7 @@ import {
   encodeMetadataPiece,
   encodeMetadataReject,
   METADATA_PIECE_BYTES,
+  WireError,
   type WireEvents,
   writeBitfield,
 } from '../wire/index.ts';
@@ -62,6 +63,8 @@ export interface PeerEvents {
   introduced(peer: Peer, about: { readonly port?: number; readonly zone?: string }): void;
   /** Our store cannot be read. */
   unreadable(error: Error): void;
+  /** It broke the rules and is about to be closed. */
+  offended(peer: Peer, reason: string): void;
   closed(peer: Peer, reason: string): void;
 }
 
@@ -181,6 +184,7 @@ export function createPeer(options: PeerOptions): Peer {
   let amChoking = true;
   let amInterested = false;
   let requestQueue = DEFAULT_REQUEST_QUEUE;
+  let introduced = false;
   let zone = options.address?.zone;
   let metadataId: number | undefined;
   let metadataAsked = 0;
@@ -191,7 +195,13 @@ export function createPeer(options: PeerOptions): Peer {
   let expected = false;
 
   function waste(count: number, what: string): void {
-    if (!budget.spend(count, now())) peer.close(`flood of ${what}`);
+    if (!budget.spend(count, now())) offend(`flood of ${what}`);
+  }
+
+  function offend(reason: string): void {
+    if (closed) return;
+    events.offended(peer, reason);
+    peer.close(reason);
   }
 
   function refuse(piece: number, offset: number, length: number): void {
@@ -247,7 +257,7 @@ export function createPeer(options: PeerOptions): Peer {
     haveNone: () => undefined,
     request(piece, offset, length) {
       if (amChoking || !options.holds(piece)) return refuse(piece, offset, length);
-      if (uploads.queued >= MAX_QUEUED_REQUESTS) return peer.close('flood of requests');
+      if (uploads.queued >= MAX_QUEUED_REQUESTS) return offend('flood of requests');
       uploads.add({ piece, offset, length });
     },
     cancel(piece, offset, length) {
@@ -264,7 +274,9 @@ export function createPeer(options: PeerOptions): Peer {
         waste(WASTE_MESSAGE, 'rejects');
       }
     },
+    unknown: () => waste(WASTE_MESSAGE, 'unknown messages'),
     extended(id, payload) {
+      if (id !== 0 && !introduced) throw new WireError('extended message before the extended handshake');
       if (id !== 0) {
         const request = decodeMetadataMessage(id, payload);
         if (request !== undefined) answerMetadata(request.piece);
@@ -275,6 +287,7 @@ export function createPeer(options: PeerOptions): Peer {
       const theirs = decodeExtendedHandshake(payload);
       requestQueue = theirs.requestQueue ?? requestQueue;
       metadataId = theirs.metadataId ?? metadataId;
+      introduced = true;
       zone = theirs.zone ?? zone;
       events.introduced(peer, theirs);
     },
@@ -306,7 +319,8 @@ export function createPeer(options: PeerOptions): Peer {
     try {
       decoder.push(chunk);
     } catch (error) {
-      peer.close(error instanceof Error ? error.message : String(error));
+      if (!(error instanceof WireError)) throw error;
+      offend(error.message);
     }
     if (closed) return;
     uploads.pump();

@@ -9,7 +9,7 @@
  * - bitfield, have-all or have-none after the first message (BEP 3, BEP 6), fast messages that were not offered
  * - an extended message above its bound. Unknown ids within the bound are skipped, as BEP 3 clients do.
  */
-import { MAX_BLOCK_BYTES, MESSAGE } from './messages.ts';
+import { BLOCK_BYTES, MAX_BLOCK_BYTES, MESSAGE } from './messages.ts';
 import { WireError } from './wire-error.ts';
 
 /** What a peer said. Called in the order of the wire, during `push`. */
@@ -27,6 +27,8 @@ export interface WireEvents {
   request(piece: number, offset: number, length: number): void;
   cancel(piece: number, offset: number, length: number): void;
   reject(piece: number, offset: number, length: number): void;
+  /** A message of a later BEP, or none; it was skipped. */
+  unknown(id: number): void;
   /** `payload` is valid during the call only. */
   extended(extendedId: number, payload: Uint8Array): void;
   /** A block begins: the bytes of its piece, into which it goes at `offset`, or undefined to let it pass. */
@@ -122,8 +124,8 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
       return;
     }
     if (id === MESSAGE.piece.id) {
-      if (length < 10 || length > 9 + MAX_BLOCK_BYTES)
-        throw new WireError(`block message of ${length} bytes`);
+      // We never ask for more than one block, so a longer one answers nothing.
+      if (length < 10 || length > 9 + BLOCK_BYTES) throw new WireError(`block message of ${length} bytes`);
     } else if (id === MESSAGE.bitfield.id) {
       if (length !== 1 + bitfieldBytes) throw new WireError(`bitfield message of ${length} bytes`);
     } else if (id === MESSAGE.extended.id) {
@@ -203,7 +205,7 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
         events.extended(bytes[at + 1] ?? 0, bytes.subarray(at + 2, at + length));
         break;
       default:
-        break;
+        events.unknown(id);
     }
     // BEP 10 lets the extended handshake come before the bitfield; everything else ends the beginning.
     if (id !== MESSAGE.extended.id) first = false;

@@ -52,6 +52,7 @@ function recorder(fast = true): { events: Event[]; push: (chunk: Buffer) => void
     request: note('request'),
     cancel: note('cancel'),
     reject: note('reject'),
+    unknown: note('unknown'),
     extended: (id, payload) => void events.push(['extended', id, Buffer.from(payload).toString('hex')]),
     blockStart(piece) {
       block = new Uint8Array(pieceSize(piece));
@@ -217,7 +218,10 @@ t.test('unknown short messages are skipped', async () => {
   const unknown = Buffer.alloc(4 + 100, 9);
   unknown.writeUInt32BE(100, 0);
   pushChunked(push, Buffer.concat([unknown, fixed('have', 3)]), [7]);
-  t.strictSame(events, [['have', 3]]);
+  t.strictSame(events, [
+    ['unknown', 9],
+    ['have', 3],
+  ]);
 });
 
 t.test('a dropped block passes without being written', async () => {
@@ -238,6 +242,7 @@ t.test('a dropped block passes without being written', async () => {
       request: nothing,
       cancel: nothing,
       reject: nothing,
+      unknown: nothing,
       extended: nothing,
       blockStart(piece) {
         into = new Uint8Array(pieceSize(piece));
