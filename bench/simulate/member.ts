@@ -2,7 +2,7 @@
  * One simulated member of a swarm: it does with the picker, the choker, the seeding policy and
  * the pipeline rule what the engine does with them, over simulated links.
  */
-import { createChoker } from '../../src/swarm/choker/index.ts';
+import { type ChokeCandidate, createChoker } from '../../src/swarm/choker/index.ts';
 import { type Block, createPicker, type Picker, pipelineBlocks } from '../../src/swarm/picker/index.ts';
 import { zoneDistance } from '../../src/swarm/ranking/index.ts';
 import { createMeter, type Meter } from '../../src/swarm/rate/index.ts';
@@ -23,10 +23,10 @@ export interface World {
   readonly windowBytes: number;
   /** Bytes that an uploader sends to one peer before it turns to the next. */
   readonly runBytes: number;
-  /** Peers that may download from one member at once. */
+  /** Peers that may download from one member at once, and how much each before the others. */
   readonly slots: number;
+  readonly turnBytes: number;
   readonly path: (from: Member, to: Member) => Link[];
-  readonly finished: (member: Member) => void;
   readonly sent: (from: Member, to: Member, bytes: number) => void;
 }
 
@@ -49,6 +49,8 @@ export interface Side {
   progressAt: number;
   stalled: boolean;
   bytesSent: number;
+  /** Zone distance. */
+  readonly distance: number;
   /** Blocks of a piece that we sent to the other, for super-seeding. */
   readonly served: Map<number, number>;
 }
@@ -88,7 +90,7 @@ interface Inner extends Member {
 }
 
 const STALL_MS = 1_000;
-const TICK_MS = 250;
+const TICK_MS = 200;
 
 export function createMember(
   world: World,
@@ -118,7 +120,11 @@ export function createMember(
   const seeding: Seeding<Member> | undefined = options.origin
     ? createSeeding<Member>({ pieceCount, random })
     : undefined;
-  const choker = createChoker<Member>({ slots: world.slots, random });
+  const choker = createChoker<Member>({
+    slots: options.origin ? Number.POSITIVE_INFINITY : world.slots,
+    turnBytes: world.turnBytes,
+    random,
+  });
   const pace = createMeter(events.now);
   /** Blocks that are here, by piece. */
   const here = new Map<number, number>();
@@ -128,6 +134,7 @@ export function createMember(
   let runLeft = 0;
   let sending = false;
   let outstanding = 0;
+  let unchoked = 0;
 
   const at = (): number => events.now;
   const inner = (member: Member): Inner => member as Inner;
@@ -180,13 +187,13 @@ export function createMember(
     here.delete(piece);
     picker.verifying(piece);
     for (const other of picker.verified(piece)) cancelAt(other, piece);
-    if (picker.missing === 0) {
-      member.doneAt = at();
-      world.finished(member);
-    }
+    if (picker.missing === 0) member.doneAt = at();
+    if (unchoked < world.slots) decide();
     later(() => {
       if (!member.alive) return;
-      for (const side of sides.values()) inner(side.other).announced(member, piece);
+      for (const side of sides.values()) {
+        if (side.other.doneAt === undefined || side.other.origin) inner(side.other).announced(member, piece);
+      }
     });
   }
 
@@ -201,8 +208,9 @@ export function createMember(
   function stalls(): void {
     if (picker === undefined) return;
     for (const side of sides.values()) {
+      if (side.asked.size === 0) continue;
       picker.pace(side.other, side.meter.rate(at()));
-      if (side.asked.size === 0 || at() - side.progressAt < STALL_MS) continue;
+      if (at() - side.progressAt < STALL_MS) continue;
       side.stalled = true;
       for (const number of [...side.asked]) {
         const piece = Math.floor(number / blocksOfPiece);
@@ -234,6 +242,7 @@ export function createMember(
     member.sentBytes += block.length;
     world.sent(member, side.other, block.length);
     countServed(side, block.piece);
+    if (side.head >= side.queue.length || side.bytesSent % world.turnBytes === 0) decide();
     const arrival = pass(world.path(member, side.other), at(), block.length) + world.latencyMs;
     events.at(arrival, () => {
       inner(side.other).arrive(member, block);
@@ -285,37 +294,40 @@ export function createMember(
   }
 
   function decide(): void {
-    const candidates = [...sides.values()].map((side) => ({
-      peer: side.other,
-      interested: side.other.picker?.wants(member) ?? false,
-      bytesSent: side.bytesSent,
-      distance: zoneDistance(options.zone, side.other.zone),
-    }));
+    const candidates: ChokeCandidate<Member>[] = [];
+    for (const side of sides.values()) {
+      const interested = side.other.doneAt === undefined && (side.other.picker?.wants(member) ?? false);
+      if (!interested && side.choking) continue;
+      const waiting = side.head < side.queue.length;
+      candidates.push({
+        peer: side.other,
+        interested,
+        bytesSent: side.bytesSent,
+        waiting,
+        distance: side.distance,
+        pieces: pieceCount - (side.other.picker?.missing ?? 0),
+      });
+    }
+    if (candidates.length === 0) return;
     const allowed = choker.decide(candidates, at());
+    unchoked = allowed.size;
     for (const side of sides.values()) {
       const choking = !allowed.has(side.other);
       if (choking === side.choking) continue;
       side.choking = choking;
       if (!choking) later(() => inner(side.other).unchoked(member));
-      else {
-        const dropped = side.queue.slice(side.head);
-        side.queue = [];
-        side.head = 0;
-        later(() => inner(side.other).refused(member, dropped));
-      }
     }
   }
 
   function tick(): void {
     if (!member.alive) return;
-    if (world.slots < sides.size) decide();
+    decide();
     reveal();
     if (picker !== undefined && picker.missing > 0) {
       stalls();
       fillAll();
     }
-    const busy = seeding !== undefined || (picker?.missing ?? 0) > 0 || world.slots < sides.size;
-    if (busy) events.at(at() + TICK_MS, tick);
+    events.at(at() + TICK_MS, tick);
   }
 
   function createSide(other: Member): Side {
@@ -327,12 +339,13 @@ export function createMember(
       head: 0,
       queued: false,
       flying: 0,
-      choking: world.slots < Number.POSITIVE_INFINITY,
+      choking: true,
       asked: new Set(),
       meter: createMeter(at()),
       progressAt: at(),
       stalled: false,
       bytesSent: 0,
+      distance: zoneDistance(options.zone, other.zone),
       served: new Map(),
     };
     sides.set(other, side);
@@ -371,6 +384,7 @@ export function createMember(
         superSeed: other.origin,
       });
       seeding?.join(other, at());
+      decide();
       later(() => {
         if (sides.get(other) !== side || seeding !== undefined) return;
         for (let piece = 0; piece < pieceCount; piece++) {

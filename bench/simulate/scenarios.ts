@@ -12,13 +12,14 @@ const base: Omit<Scenario, 'name' | 'nodes'> = {
   bytesPerSecond: RATE,
   blobBytes: 128 * MIB,
   pieceBytes: 512 * KIB,
-  blockBytes: 64 * KIB,
+  blockBytes: 32 * KIB,
   latencyMs: 0.5,
   seed: 1,
   dials: 20,
   originPeers: 50,
-  slots: Number.POSITIVE_INFINITY,
-  runBytes: 256 * KIB,
+  slots: 4,
+  turnBytes: 512 * KIB,
+  runBytes: 64 * KIB,
   windowBytes: 1 * MIB,
 };
 
@@ -28,8 +29,8 @@ const mixed = (index: number): number => 0.5 + ((index * 7_919) % 100) / 100;
 export const scenarios: readonly Scenario[] = [
   { ...base, name: '8', nodes: 8 },
   { ...base, name: '16', nodes: 16, bytesPerSecond: 50 * MEGABIT },
-  { ...base, name: '100', nodes: 100 },
-  { ...base, name: '1000', nodes: 1_000, blockBytes: 128 * KIB },
+  { ...base, name: '100', nodes: 100, blockBytes: 64 * KIB },
+  { ...base, name: '1000', nodes: 1_000, blockBytes: 256 * KIB, runBytes: 256 * KIB },
   { ...base, name: '10000', nodes: 10_000, blockBytes: 512 * KIB, runBytes: 512 * KIB },
   { ...base, name: 'mixed-100', nodes: 100, part: mixed, boundMs: (128 * MIB * 1_000) / (RATE * 0.5) },
   {
@@ -39,7 +40,8 @@ export const scenarios: readonly Scenario[] = [
     perRack: 40,
     oversubscription: 10,
     zones: true,
-    blockBytes: 128 * KIB,
+    blockBytes: 256 * KIB,
+    runBytes: 256 * KIB,
   },
   {
     ...base,
@@ -47,7 +49,8 @@ export const scenarios: readonly Scenario[] = [
     nodes: 400,
     perRack: 40,
     oversubscription: 10,
-    blockBytes: 128 * KIB,
+    blockBytes: 256 * KIB,
+    runBytes: 256 * KIB,
   },
   {
     ...base,

@@ -19,6 +19,7 @@ export interface Scenario {
   /** Nodes that the origin takes. */
   readonly originPeers: number;
   readonly slots: number;
+  readonly turnBytes: number;
   readonly runBytes: number;
   readonly windowBytes: number;
   /** Rate of node `index` as a part of `bytesPerSecond`. */
@@ -36,6 +37,8 @@ export interface Scenario {
   readonly boundMs?: number;
   /** Only these nodes count for the time of the last. Default: all that live. */
   readonly counted?: (index: number) => boolean;
+  /** Told of each block that is sent, for closer looks. */
+  readonly onSent?: (now: number, from: Member, to: Member, bytes: number) => void;
 }
 
 export interface Outcome {
@@ -51,6 +54,7 @@ export interface Outcome {
   readonly wasted: number;
   readonly events: number;
   readonly wallMs: number;
+  readonly members: readonly Member[];
 }
 
 interface Rack {
@@ -82,6 +86,7 @@ export function simulate(scenario: Scenario): Outcome {
     windowBytes: scenario.windowBytes,
     runBytes: scenario.runBytes,
     slots: scenario.slots,
+    turnBytes: scenario.turnBytes,
     path(from, to) {
       const leaves = rackOf(from);
       const enters = rackOf(to);
@@ -94,8 +99,7 @@ export function simulate(scenario: Scenario): Outcome {
       path.push(to.down);
       return path;
     },
-    finished: () => undefined,
-    sent: () => undefined,
+    sent: (from, to, bytes) => scenario.onSent?.(events.now, from, to, bytes),
   };
 
   const origin = createMember(world, {
@@ -202,6 +206,7 @@ export function simulate(scenario: Scenario): Outcome {
     rackMost: rackCount === 0 ? undefined : Math.max(...into),
     wasted: members.reduce((sum, member) => sum + member.wastedBytes, 0) / (blobBytes * nodes),
     events: events.count,
+    members,
     wallMs: performance.now() - began,
   };
 }

@@ -44,6 +44,8 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   const idleSeedMs = options.idleSeedMs ?? DEFAULT_IDLE_SEED_MS;
   const blobs = new Map<InfoHash, Blob>();
   const opening = new Map<InfoHash, Promise<Blob | undefined>>();
+  /** Blobs that were released while they were being opened. */
+  const released = new Set<InfoHash>();
   const connections = new Set<Connection>();
   const stopping = new AbortController();
   let dialling = 0;
@@ -116,7 +118,10 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   function open(infoHash: InfoHash): Promise<Blob | undefined> {
     const running = opening.get(infoHash);
     if (running !== undefined) return running;
-    const started = lookUp(infoHash).finally(() => opening.delete(infoHash));
+    const started = lookUp(infoHash).finally(() => {
+      opening.delete(infoHash);
+      released.delete(infoHash);
+    });
     opening.set(infoHash, started);
     return started;
   }
@@ -129,7 +134,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       const seed = await Promise.race([asked, deadline.promise]);
       if (seed === undefined) return undefined;
       const running = blobs.get(infoHash);
-      if (running !== undefined || stopping.signal.aborted) {
+      if (running !== undefined || stopping.signal.aborted || released.has(infoHash)) {
         await seed.store.close();
         return running;
       }
@@ -196,7 +201,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       return download;
     },
     async release(infoHash) {
-      await opening.get(infoHash)?.catch(() => undefined);
+      if (opening.has(infoHash)) released.add(infoHash);
       const blob = blobs.get(infoHash);
       if (blob !== undefined && !blob.owned) await blob.close('released');
     },

@@ -91,7 +91,10 @@ t.test('who breaks the protocol is closed, the others go on', async (t) => {
     ['a huge length', (socket) => socket.write(Buffer.concat([hello, huge]))],
     ['a piece that does not exist', (socket) => socket.write(Buffer.concat([hello, message(4, 9_999)]))],
     ['a request outside', (socket) => socket.write(Buffer.concat([hello, message(6, 0, 262_144, 16_384)]))],
-    ['a late bitfield', (socket) => socket.write(Buffer.concat([hello, message(1), message(15)]))],
+    [
+      'many bitfields',
+      (socket) => socket.write(Buffer.concat([hello, ...Array.from({ length: 1_000 }, () => message(15))])),
+    ],
     [
       'a flood of refused requests',
       (socket) => {

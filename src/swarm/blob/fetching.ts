@@ -26,7 +26,7 @@ const GIVE_UP_MS = 20_000;
 const FIRST_REFUSAL_PAUSE_MS = 50;
 
 /** Refusals in a row after which a peer that claims pieces is a liar. */
-const MAX_REFUSALS = 10;
+const MAX_REFUSALS = 6;
 
 interface Source {
   waiting: boolean;

@@ -32,6 +32,7 @@ import {
   MAX_QUEUED_REQUESTS,
   OUR_REQUEST_QUEUE,
   SILENCE_MS,
+  WASTE_BITFIELD,
   WASTE_BLOCK,
   WASTE_MESSAGE,
 } from './session.ts';
@@ -185,6 +186,7 @@ export function createPeer(options: PeerOptions): Peer {
   let amInterested = false;
   let requestQueue = DEFAULT_REQUEST_QUEUE;
   let introduced = false;
+  let told = false;
   let zone = options.address?.zone;
   let metadataId: number | undefined;
   let metadataAsked = 0;
@@ -202,6 +204,13 @@ export function createPeer(options: PeerOptions): Peer {
     if (closed) return;
     events.offended(peer, reason);
     peer.close(reason);
+  }
+
+  /** Its pieces; once is free. */
+  function tell(bits: Uint8Array | 'all' | undefined): void {
+    if (told) waste(WASTE_BITFIELD, 'bitfields');
+    told = true;
+    if (bits !== undefined && !closed) events.pieces(peer, bits);
   }
 
   function refuse(piece: number, offset: number, length: number): void {
@@ -252,9 +261,9 @@ export function createPeer(options: PeerOptions): Peer {
     have(piece) {
       if (!events.have(peer, piece)) waste(WASTE_MESSAGE, 'HAVEs');
     },
-    bitfield: (bits) => events.pieces(peer, bits),
-    haveAll: () => events.pieces(peer, 'all'),
-    haveNone: () => undefined,
+    bitfield: (bits) => tell(bits),
+    haveAll: () => tell('all'),
+    haveNone: () => tell(undefined),
     request(piece, offset, length) {
       if (amChoking || !options.holds(piece)) return refuse(piece, offset, length);
       if (uploads.queued >= MAX_QUEUED_REQUESTS) return offend('flood of requests');

@@ -23,3 +23,6 @@ export const WASTE_MESSAGE = 1;
 
 /** A block that nobody asked for: 16 KiB of traffic. */
 export const WASTE_BLOCK = 8;
+
+/** All pieces told once more. */
+export const WASTE_BITFIELD = 32;

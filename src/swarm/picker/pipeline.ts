@@ -17,10 +17,13 @@ export interface PipelineInput {
 }
 
 /** A peer's queue lasts this long at its pace: longer than any round trip, short enough to bind late. */
-const PEER_SECONDS = 0.5;
+const PEER_SECONDS = 0.25;
 
 /** All queues together last this long: what waits in one peer's queue cannot be had from another. */
-const TOTAL_SECONDS = 1.5;
+const TOTAL_SECONDS = 1;
+
+/** So many pieces may be asked for in any case: to find out who is fast, before a pace is measured. */
+const MIN_PIECES = 8;
 
 /** Blocks that may be asked of this peer at once, those asked already included. */
 export function pipelineBlocks(input: PipelineInput): number {
@@ -29,7 +32,10 @@ export function pipelineBlocks(input: PipelineInput): number {
   const piece = Math.ceil(input.pieceBytes / blockBytes);
   const byPace = Math.ceil((input.bytesPerSecond * PEER_SECONDS) / blockBytes);
   const wanted = Math.max(byPace, piece);
-  const total = Math.max(Math.ceil((input.totalBytesPerSecond * TOTAL_SECONDS) / blockBytes), piece * 8);
+  const total = Math.max(
+    Math.ceil((input.totalBytesPerSecond * TOTAL_SECONDS) / blockBytes),
+    piece * MIN_PIECES,
+  );
   const left = Math.max(total - input.totalOutstanding + (input.outstanding ?? 0), 1);
   return Math.max(1, Math.min(wanted, left, input.requestQueue));
 }

@@ -71,12 +71,18 @@ const PACE_MS = 1_000;
 /** A piece shown and not taken for so long no longer keeps others from being shown. */
 const FORGET_MS = 5_000;
 
+/** A piece should be seen at a second peer within so many times the usual, and at least after this. */
+const SPREAD_FACTOR = 2;
+const MIN_SPREAD_MS = 500;
+
 /** Bits of a peer's view of one piece. */
 const HAS = 1;
 const SHOWN = 2;
 
 interface PeerState<P> {
   readonly peer: P;
+  /** Pieces that it alone was shown last, and that were not seen at anybody else. */
+  unspread: number;
   readonly view: Uint8Array;
   /** Shown and not taken, with the time of showing. */
   readonly pending: Map<number, number>;
@@ -110,6 +116,10 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   let takenPerMs = 0;
   let measuredAt: number | undefined;
   let forgotAt = 0;
+  /** Pieces shown and not yet seen at another peer than who was shown them last; oldest first. */
+  const unspread = new Map<number, { readonly to: PeerState<P>; readonly at: number }>();
+  /** Usual time from showing a piece to seeing it spread. */
+  let spreadMs = 0;
 
   function swap(a: number, b: number): void {
     const left = pool[a] ?? 0;
@@ -132,7 +142,19 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     if (state.pending.delete(piece)) pending--;
   }
 
-  function holds(state: PeerState<P>, piece: number): void {
+  /** The piece was seen at a peer other than its last taker, or the taker left. */
+  function spread(piece: number, by: PeerState<P> | undefined, now: number | undefined): void {
+    const last = unspread.get(piece);
+    if (last === undefined || last.to === by) return;
+    unspread.delete(piece);
+    last.to.unspread--;
+    if (now === undefined) return;
+    const took = now - last.at;
+    spreadMs = spreadMs === 0 ? took : spreadMs * 0.9 + took * 0.1;
+  }
+
+  function holds(state: PeerState<P>, piece: number, now?: number): void {
+    spread(piece, state, now);
     const view = state.view[piece] ?? 0;
     if ((view & HAS) !== 0) return;
     state.view[piece] = view | HAS;
@@ -145,6 +167,9 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     state.view[piece] = (state.view[piece] ?? 0) | SHOWN;
     shows[piece] = (shows[piece] ?? 0) + 1;
     state.pending.set(piece, now);
+    spread(piece, undefined, undefined);
+    unspread.set(piece, { to: state, at: now });
+    state.unspread++;
     state.total++;
     pending++;
     sort(piece);
@@ -200,17 +225,31 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     }
   }
 
-  /** The peer with room that was shown least. */
-  function neediest(room: number): PeerState<P> | undefined {
+  /** The peer with room that passes on best what it was shown, and of those who was shown least. Not one that knows `piece`. */
+  function neediest(room: number, piece?: number): PeerState<P> | undefined {
     let best: PeerState<P> | undefined;
-    let ties = 0;
+    let bestOrder = Number.POSITIVE_INFINITY;
     for (const state of peers.values()) {
       if (state.closed || state.pending.size >= room) continue;
-      if (best !== undefined && state.total > best.total) continue;
-      ties = best !== undefined && state.total === best.total ? ties + 1 : 1;
-      if (ties === 1 || random() * ties < 1) best = state;
+      if (piece !== undefined && state.view[piece] !== 0) continue;
+      const order = state.unspread + state.total / pieceCount + random() / pieceCount;
+      if (order >= bestOrder) continue;
+      best = state;
+      bestOrder = order;
     }
     return best;
+  }
+
+  /** What should have spread by now is shown to somebody else: its taker is slow, or does not share. */
+  function again(now: number, limit: number, room: number, shownNow: Revelation<P>[]): void {
+    const patience = Math.max(MIN_SPREAD_MS, spreadMs * SPREAD_FACTOR);
+    for (const [piece, { at }] of unspread) {
+      if (pending >= limit || now - at < patience) return;
+      const state = neediest(room, piece);
+      if (state === undefined) continue;
+      show(state, piece, now);
+      shownNow.push({ peer: state.peer, piece });
+    }
   }
 
   /** What is fresh is unknown to every peer. */
@@ -242,6 +281,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       if (peers.has(peer)) return;
       peers.set(peer, {
         peer,
+        unspread: 0,
         view: new Uint8Array(pieceCount),
         pending: new Map(),
         total: 0,
@@ -256,6 +296,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       if (state === undefined) return;
       peers.delete(peer);
       pending -= state.pending.size;
+      for (const [piece, { to }] of unspread) if (to === state) unspread.delete(piece);
       for (let piece = 0; piece < pieceCount; piece++) {
         const view = state.view[piece] ?? 0;
         if (view === 0) continue;
@@ -269,7 +310,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       if (state === undefined || piece < 0 || piece >= pieceCount) return;
       const view = state.view[piece] ?? 0;
       if ((view & HAS) !== 0) return;
-      holds(state, piece);
+      holds(state, piece, now);
       const interval = now - state.gainedAt;
       state.intervalMs = state.intervalMs === 0 ? interval : state.intervalMs * 0.8 + interval * 0.2;
       state.gainedAt = now;
@@ -318,6 +359,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
         if (piece === undefined) break;
         shownNow.push({ peer: state.peer, piece });
       }
+      if (fresh === 0) again(now, limit, room, shownNow);
       if (fresh === 0 && pending < limit) feed(now, limit, shownNow);
       return shownNow;
     },

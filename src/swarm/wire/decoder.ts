@@ -6,7 +6,7 @@
  * Refused with a WireError (the connection is then of no more use):
  * - a length that the message table does not allow, a bitfield or block of the wrong size
  * - a piece index, offset or block length outside the blob
- * - bitfield, have-all or have-none after the first message (BEP 3, BEP 6), fast messages that were not offered
+ * - fast messages that were not offered
  * - an extended message above its bound. Unknown ids within the bound are skipped, as BEP 3 clients do.
  */
 import { BLOCK_BYTES, MAX_BLOCK_BYTES, MESSAGE } from './messages.ts';
@@ -20,7 +20,7 @@ export interface WireEvents {
   interested(): void;
   notInterested(): void;
   have(piece: number): void;
-  /** `bits` is valid during the call only; spare bits are zero. */
+  /** `bits` is valid during the call only; spare bits are zero. Comes late too: aria2 sends one instead of many HAVEs. */
   bitfield(bits: Uint8Array): void;
   haveAll(): void;
   haveNone(): void;
@@ -87,7 +87,6 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
   let carry: Uint8Array = new Uint8Array(KEPT_CARRY_BYTES);
   let carried = 0;
   let stopped = false;
-  let first = true;
   // The block in progress.
   let blockPiece = 0;
   let blockOffset = 0;
@@ -106,10 +105,6 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
     if (offset + length > limits.pieceSize(piece)) {
       throw new WireError(`block ${offset}+${length} ends outside piece ${piece}`);
     }
-  }
-
-  function checkFirst(name: string): void {
-    if (!first) throw new WireError(`${name} after the first message`);
   }
 
   function checkFast(name: string): void {
@@ -165,7 +160,6 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
         events.have(piece);
         break;
       case MESSAGE.bitfield.id: {
-        checkFirst('bitfield');
         const bits = bytes.subarray(at + 1, at + length);
         checkSpareBits(bits);
         events.bitfield(bits);
@@ -173,12 +167,10 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
       }
       case MESSAGE.haveAll.id:
         checkFast('have-all');
-        checkFirst('have-all');
         events.haveAll();
         break;
       case MESSAGE.haveNone.id:
         checkFast('have-none');
-        checkFirst('have-none');
         events.haveNone();
         break;
       case MESSAGE.request.id:
@@ -207,8 +199,6 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
       default:
         events.unknown(id);
     }
-    // BEP 10 lets the extended handshake come before the bitfield; everything else ends the beginning.
-    if (id !== MESSAGE.extended.id) first = false;
   }
 
   function startBlock(bytes: Uint8Array, at: number, length: number): void {
@@ -216,7 +206,6 @@ export function createDecoder(events: WireEvents, limits: DecoderLimits): Decode
     blockOffset = readUint32(bytes, at + 5);
     blockLength = length - 9;
     checkBlock(blockPiece, blockOffset, blockLength);
-    first = false;
     inBlock = true;
     blockDone = 0;
     blockInto = events.blockStart(blockPiece, blockOffset, blockLength);

@@ -182,7 +182,6 @@ t.test('what breaks the rules is refused with the reason', async () => {
   spare[spare.length - 1] = 0xff;
   const header = Buffer.alloc(13);
   writeBlockHeader(header, 0, 0, PIECE_LENGTH - 100, 200);
-  const late = Buffer.concat([fixed('choke'), writeBitfield(PIECES, () => true)]);
   const cases: [string, Buffer | Uint8Array, RegExp][] = [
     ['piece out of range', fixed('have', PIECES), /piece 37 of 37/],
     ['request out of range', fixed('request', PIECES, 0, 10), /piece 37/],
@@ -199,9 +198,6 @@ t.test('what breaks the rules is refused with the reason', async () => {
     ['huge extended', length(70_000, 20), /extended message/],
     ['huge unknown', length(70_000, 99), /unknown message/],
     ['spare bits', spare, /do not exist/],
-    ['late bitfield', late, /after the first/],
-    ['late have-all', Buffer.concat([fixed('choke'), fixed('haveAll')]), /after the first/],
-    ['two have-none', Buffer.concat([fixed('haveNone'), fixed('haveNone')]), /after the first/],
   ];
   for (const [name, bytes, reason] of cases) {
     t.throws(() => pushChunked(recorder().push, bytes, [1]), { name: 'WireError', message: reason }, name);
