@@ -25,6 +25,10 @@ const GIVE_UP_MS = 20_000;
 /** After a refusal the peer is left alone for this long, doubled each time until it delivers again. */
 const FIRST_REFUSAL_PAUSE_MS = 50;
 
+/** Below this pace an agent that has everything does not suffice, bytes per second; judged after it settled. */
+const ENOUGH_RATE = 2 * 1024 * 1024;
+const SETTLING_MS = 1_500;
+
 /** Refusals in a row after which a peer that claims pieces is a liar. */
 const MAX_REFUSALS = 6;
 
@@ -155,8 +159,20 @@ export function createFetching(options: FetchingOptions): Fetching {
     });
   }
 
+  /** An agent that has the whole blob and keeps up leaves nothing to ask of the origin. */
+  function agentSuffices(): boolean {
+    const at = now();
+    for (const [peer, source] of sources) {
+      if (peer.role === 'origin' || peer.choking || source.stalledAt !== undefined) continue;
+      if (picker.count(peer) < count) continue;
+      if (at - peer.connectedAt < SETTLING_MS || meter.rate(at) >= ENOUGH_RATE) return true;
+    }
+    return false;
+  }
+
   function room(peer: Peer, source: Source): number {
     if (closed || done || peer.closed || peer.choking || source.refusedUntil > now()) return 0;
+    if (peer.role === 'origin' && agentSuffices()) return 0;
     return target(peer, source) - peer.outstanding;
   }
 
