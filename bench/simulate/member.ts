@@ -210,7 +210,8 @@ export function createMember(
     for (const side of sides.values()) {
       if (side.asked.size === 0) continue;
       picker.pace(side.other, side.meter.rate(at()));
-      if (at() - side.progressAt < STALL_MS) continue;
+      // A block on its way trickles in, though it counts here only when it is whole.
+      if (at() - side.progressAt < STALL_MS || side.twin.flying > 0) continue;
       side.stalled = true;
       for (const number of [...side.asked]) {
         const piece = Math.floor(number / blocksOfPiece);
