@@ -20,7 +20,7 @@ import type { RateLimiter } from '../rate/index.ts';
 import type { Connection, Greeting } from '../transport/index.ts';
 import type { Bans } from './bans.ts';
 import { createDialer } from './dialer.ts';
-import { createFetching, type Fetching } from './fetching.ts';
+import { createFetching, ENOUGH_RATE, type Fetching } from './fetching.ts';
 import { createHoldings } from './holdings.ts';
 import type { PieceMemory, Sender } from './pieces.ts';
 import { createSharing } from './sharing.ts';
@@ -73,8 +73,8 @@ export interface Blob {
 /** Two connections that began within this time were dialled by both sides at once. */
 const CROSSING_MS = 5_000;
 
-/** Below this pace the agents do not suffice, bytes per second. */
-const ENOUGH_RATE = 2 * 1024 * 1024;
+/** Discovery may take so long to name agents before the origin is met. */
+const DISCOVERY_MS = 150;
 
 /** Members of one blob that we dial at most; with those that dial us the swarm is well connected. */
 const MAX_DIALLED_PEERS = 50;
@@ -135,11 +135,13 @@ export function createBlob(
   /** The origin has every piece, so it is met last: when the agents cannot or do not deliver. */
   function leanOnOrigin(): boolean {
     if (fetching === undefined || fetching.done) return false;
+    const ageMs = now() - openedAt;
+    if (ageMs < DISCOVERY_MS) return false;
     const { unavailablePieces, downloadRate } = fetching.stats();
     let connectedAgents = 0;
     for (const peer of peers.values()) if (peer.role !== 'origin') connectedAgents++;
     return needsOrigin({
-      ageMs: now() - openedAt,
+      ageMs,
       connectedAgents,
       untriedAgents: dialer.untried,
       unavailablePieces,
@@ -184,13 +186,13 @@ export function createBlob(
     arrived: (peer) => fetching?.fill(peer),
     sent: (peer, bytes) => observer.payload('out', peer.connection.transport, bytes, peer.role),
     served: (peer, piece) => sharing.served(peer, piece),
-    introduced(peer, { port }) {
+    introduced(peer, { port, seed }) {
       if (peer.address === undefined && port !== undefined) {
         const host = peer.connection.host.replace(/^::ffff:/, '');
         peer.address = dialer.find(host, port) ?? { host, port };
         dialer.connected(peer.address);
       }
-      fetching?.introduced(peer, holdings.bits(peer));
+      fetching?.introduced(peer, holdings.bits(peer), seed === true);
     },
     unreadable(error) {
       log.error({ err: error }, 'blob cannot be read');

@@ -28,12 +28,22 @@ const FIRST_REFUSAL_PAUSE_MS = 50;
 /** Refusals in a row after which a peer that claims pieces is a liar. */
 const MAX_REFUSALS = 6;
 
+/** Below this pace agents do not suffice and the origin helps, bytes per second. */
+export const ENOUGH_RATE = 2 * 1024 * 1024;
+
+/** Agents' pipelines fill within this time: only then is their pace judged. */
+const SETTLED_MS = 3_000;
+
+/** How often it is judged whether a connected origin is needed. */
+const JUDGE_ORIGIN_MS = 250;
+
 interface Source {
   waiting: boolean;
   stalledAt: number | undefined;
   refusals: number;
   refusedUntil: number;
   far: boolean;
+  seed: boolean;
 }
 
 export interface FetchingOptions {
@@ -66,8 +76,8 @@ export interface Fetching {
   leave(peer: Peer): void;
   have(peer: Peer, piece: number): void;
   pieces(peer: Peer, bits: Uint8Array | 'all'): void;
-  /** Its zone may be known only now; `bits` are its pieces. */
-  introduced(peer: Peer, bits: Uint8Array): void;
+  /** Its zone may be known only now, and whether it is a seed that shows its pieces by and by; `bits` are its pieces. */
+  introduced(peer: Peer, bits: Uint8Array, seed: boolean): void;
   choked(peer: Peer, dropped: readonly { readonly piece: number; readonly offset: number }[]): void;
   refused(peer: Peer, piece: number, offset: number): void;
   blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
@@ -124,6 +134,8 @@ export function createFetching(options: FetchingOptions): Fetching {
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
   let closed = false;
+  let judgeAt = 0;
+  let originNeeded = true;
   let done = picker.missing === 0;
 
   const senderOf = (peer: Peer): Sender => ({
@@ -157,6 +169,7 @@ export function createFetching(options: FetchingOptions): Fetching {
 
   function room(peer: Peer, source: Source): number {
     if (closed || done || peer.closed || peer.choking || source.refusedUntil > now()) return 0;
+    if (peer.role === 'origin' && !needsOrigin()) return 0;
     return target(peer, source) - peer.outstanding;
   }
 
@@ -187,6 +200,47 @@ export function createFetching(options: FetchingOptions): Fetching {
       bytes += length;
     }
     return bytes;
+  }
+
+  /** Whether a connected origin may be asked: for what the agents lack, or because they are slow. */
+  function needsOrigin(): boolean {
+    const at = now();
+    if (at < judgeAt) return originNeeded;
+    judgeAt = at + JUDGE_ORIGIN_MS;
+    originNeeded = judgeOrigin(at);
+    return originNeeded;
+  }
+
+  function judgeOrigin(at: number): boolean {
+    let rate = 0;
+    let oldest = at;
+    let seeds = 0;
+    let agents = 0;
+    const connectedOrigins: Peer[] = [];
+    for (const [peer, source] of sources) {
+      if (peer.role === 'origin') connectedOrigins.push(peer);
+      else {
+        agents++;
+        rate += peer.downRate(at);
+        oldest = Math.min(oldest, peer.connectedAt);
+        if (source.seed && !peer.choking) seeds++;
+      }
+    }
+    if (agents === 0) return true;
+    if (at - oldest > SETTLED_MS && rate < ENOUGH_RATE) return true;
+    if (seeds > 0) return false;
+    for (let piece = 0; piece < count; piece++) {
+      if (store.has(piece)) continue;
+      const fromOrigins = connectedOrigins.filter((peer) => picker.has(peer, piece)).length;
+      if (picker.availability(piece) <= fromOrigins) return true;
+    }
+    return false;
+  }
+
+  /** A seed that shows its pieces by and by has them all the same. */
+  function unavailable(): number {
+    for (const source of sources.values()) if (source.seed) return 0;
+    return picker.unavailable();
   }
 
   function fillAll(): void {
@@ -313,10 +367,12 @@ export function createFetching(options: FetchingOptions): Fetching {
         refusals: 0,
         refusedUntil: 0,
         far: options.far(peer),
+        seed: false,
       });
     },
-    introduced(peer, bits) {
+    introduced(peer, bits, seed) {
       const source = sources.get(peer);
+      if (source !== undefined) source.seed = seed;
       if (source === undefined || source.far === options.far(peer)) return;
       // The picker learns of distance when a peer joins.
       source.far = options.far(peer);
@@ -416,7 +472,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       downloadRate: meter.rate(now()),
       bytesFromPeers,
       bytesFromOrigin,
-      unavailablePieces: picker.unavailable(),
+      unavailablePieces: unavailable(),
     }),
     close() {
       closed = true;

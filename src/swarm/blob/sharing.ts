@@ -80,13 +80,13 @@ export function createSharing(options: SharingOptions): Sharing {
   return {
     join(peer) {
       if (seeding === undefined) {
-        peer.greet(isEmpty() ? 'none' : 'held');
+        peer.greet(isEmpty() ? 'none' : 'held', false);
         return;
       }
       // Who is alone with us may know everything: it can fetch in the order that its client needs,
       // and those who come later get the beginning from it.
       const alone = [...holdings.peers()].length === 1;
-      peer.greet(alone ? 'all' : 'none');
+      peer.greet(alone ? 'all' : 'none', true);
       seeding.join(peer, now(), alone);
       reveal();
     },
