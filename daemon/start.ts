@@ -214,6 +214,7 @@ function joinSwarm(options: {
   return createSwarm({
     listen: config.bittorrentListen === 'off' ? undefined : config.bittorrentListen,
     lookup: openSeed,
+    ...(config.zone !== undefined && { zone: config.zone }),
     log: log.child({ part: 'swarm' }),
     observer: {
       ...counters.swarm,

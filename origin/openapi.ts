@@ -20,6 +20,15 @@ const agent = {
   schema: { type: 'string', pattern: '^[0-9a-f]{40}$' },
 } as const;
 
+const refusedInventory = {
+  '400': problem('Malformed'),
+  '403': problem('Another address holds the lease of this peer id'),
+  '411': problem('The body has no Content-Length'),
+  '413': problem('The inventory is too large'),
+  '503': problem('Too many inventories at once; try again'),
+  '507': problem('The tracker keeps as many agents or blobs as it may'),
+} as const;
+
 export const openApiDocument = {
   openapi: '3.1.0',
   info: {
@@ -58,6 +67,12 @@ export const openApiDocument = {
         },
       },
     },
+    '/api/v1/agents': {
+      get: {
+        summary: 'The agents that have a lease',
+        responses: { '200': json('The agents', { $ref: '#/components/schemas/Agents' }) },
+      },
+    },
     '/api/v1/agents/{peerId}': {
       put: {
         summary: "Sets an agent's inventory: the blobs that it can seed",
@@ -65,7 +80,10 @@ export const openApiDocument = {
         requestBody: {
           content: { 'application/json': { schema: { $ref: '#/components/schemas/Inventory' } } },
         },
-        responses: { '2XX': { description: 'Known until the lease ends' }, '400': problem('Malformed') },
+        responses: {
+          '200': json('Known until the lease ends', { $ref: '#/components/schemas/Lease' }),
+          ...refusedInventory,
+        },
       },
       patch: {
         summary: 'Renews the lease, and adds and removes blobs',
@@ -78,15 +96,15 @@ export const openApiDocument = {
           },
         },
         responses: {
-          '2XX': { description: 'Known until the lease ends' },
-          '400': problem('Malformed'),
+          '200': json('Known until the lease ends', { $ref: '#/components/schemas/Lease' }),
+          ...refusedInventory,
           '404': problem('The agent is not known: PUT the whole inventory'),
         },
       },
       delete: {
         summary: 'Says goodbye',
         parameters: [agent],
-        responses: { '2XX': { description: 'Forgotten' } },
+        responses: { '204': { description: 'Forgotten' }, '403': problem('Another address holds the lease') },
       },
     },
   },
@@ -105,8 +123,30 @@ export const openApiDocument = {
       },
       Inventory: {
         type: 'object',
-        required: ['port', 'blobs'],
+        required: ['blobs'],
         properties: { port: count, host: text, zone: text, blobs: infoHashes },
+      },
+      Lease: {
+        type: 'object',
+        properties: { leaseSeconds: { type: 'number' }, heartbeatSeconds: { type: 'number' } },
+      },
+      Agents: {
+        type: 'object',
+        properties: {
+          agents: {
+            type: 'array',
+            items: {
+              type: 'object',
+              properties: {
+                peerId: text,
+                address: { type: ['string', 'null'] },
+                zone: { type: ['string', 'null'] },
+                blobs: count,
+                lastSeen: { type: 'string', format: 'date-time' },
+              },
+            },
+          },
+        },
       },
       Status: {
         type: 'object',

@@ -46,6 +46,8 @@ export interface HttpServer {
 
 /** How long the rest of a body that was not read is thrown away, so that the client sees the answer. */
 const LINGER_MS = 10_000;
+/** What scrapers, trackers' clients and heartbeats ask all day would drown the lines of pulls. */
+const ROUTINE = /^\/(?:metrics|healthz|readyz|announce|scrape)(?:\?|$)|^\/api\/v1\/agents\//;
 /** A connection without a byte in either direction for this long is closed. */
 const IDLE_SOCKET_MS = 60_000;
 const DRAIN_MS = 30_000;
@@ -90,8 +92,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       ms: Math.round(reply.elapsedTime * 10) / 10,
       remote: request.ip,
     };
-    const quiet = request.url === '/metrics' || request.url === '/healthz' || request.url === '/readyz';
-    log[quiet ? 'debug' : 'info'](line, 'request');
+    log[ROUTINE.test(request.url) ? 'debug' : 'info'](line, 'request');
   });
   app.setErrorHandler((error: FastifyError, request, reply) => answerError(log, error, request, reply));
   app.setNotFoundHandler((request, reply) =>

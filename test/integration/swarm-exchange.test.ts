@@ -37,7 +37,7 @@ t.test('a leecher completes from a lazily opened seed', async (t) => {
   t.equal(download.stats().unavailablePieces, 0);
 
   await download.close();
-  await until(() => seeder.openBlobs() === 0 && seed.closed === 1);
+  await until(() => seeder.openBlobs() === 0 && seed.closed > 0);
   t.equal(leecher.openBlobs(), 0);
   await until(() => seeder.heard.disconnected === seeder.heard.connected);
   t.equal(leecher.heard.connected, leecher.heard.disconnected);
@@ -56,7 +56,7 @@ t.test('held pieces are neither read nor fetched again', async (t) => {
   await download.completed;
   t.ok(store.bytes.equals(blob.bytes));
   t.equal(leecher.heard.inFrom.agent, blob.bytes.length - held.length * blob.metainfo.pieceLength);
-  t.equal(store.reads, 0, 'WebTorrent did not verify what the store holds');
+  t.equal(store.reads, 0, 'the swarm did not verify what the store holds');
 });
 
 t.test('a blob that is complete at the start resolves without a peer', async (t) => {
@@ -216,6 +216,7 @@ t.test('pieces offered while the swarm delivers the same are written once', asyn
   await Promise.all(offers);
   t.ok(store.bytes.equals(blob.bytes));
   t.equal(store.written.length, pieceCount(metainfo));
+  t.equal(leecher.heard.connected, 1, 'and the seed took none of it amiss');
 });
 
 t.test('the window that a client waits for comes first, in order', async (t) => {

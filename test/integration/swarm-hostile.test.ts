@@ -5,6 +5,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { pieceCount } from '#torrent';
+import { content } from '../support/content.ts';
 import {
   HAVE_ALL,
   handshake,
@@ -178,6 +179,64 @@ t.test('answers that are never read do not fill our memory', async (t) => {
   peer.socket.resume();
   await peer.message(7, 500);
   t.pass('and all of it comes once the peer reads again');
+});
+
+t.test('messages may be cut anywhere', async (t) => {
+  const blob = makeBlob(MIB);
+  const seeder = await makeSwarm(t);
+  seeder.seed(blob);
+  const peer = await rawConnect(t, seeder);
+  peer.socket.setNoDelay(true);
+  const sent = Buffer.concat([handshake(blob.metainfo.infoHash), INTERESTED]);
+  for (const byte of sent) await new Promise((resolve) => peer.socket.write(Buffer.of(byte), resolve));
+  await peer.message(1);
+  for (const byte of request(1, 16384, 16384)) {
+    await new Promise((resolve) => peer.socket.write(Buffer.of(byte), resolve));
+  }
+  const { payload } = await peer.message(7);
+  const at = blob.metainfo.pieceLength + 16384;
+  t.ok(payload.subarray(8).equals(blob.bytes.subarray(at, at + 16384)));
+});
+
+t.test('random messages', async (t) => {
+  const blob = makeBlob(2 * MIB);
+  const seeder = await makeSwarm(t);
+  seeder.seed(blob);
+  const noise = [...content(7, 200_000)][0] ?? Buffer.alloc(0);
+  let at = 0;
+  const take = (bytes: number): Buffer => {
+    at += bytes;
+    return noise.subarray(at - bytes, at);
+  };
+  const peers = [];
+  for (let n = 0; n < 60; n++) {
+    const peer = await rawConnect(t, seeder);
+    peer.send(handshake(blob.metainfo.infoHash, `-XX0000-noise${String(n).padStart(7, '0')}`));
+    for (let m = 0; m < 20; m++) {
+      const id = take(1)[0] ?? 0;
+      peer.send(message(id % 24, id % 3 === 0 ? [id % 8, 0, 16384] : [], take(id % 100)));
+    }
+    peers.push(peer);
+  }
+  await stillServes(t, seeder, blob);
+  for (const peer of peers) peer.socket.end();
+  await Promise.all(peers.map((peer) => peer.ended()));
+});
+
+t.test('a look-up that fails costs the one connection', async (t) => {
+  const blob = makeBlob(MIB);
+  let broken = true;
+  const seeder = await makeSwarm(t, {
+    lookup: async () => {
+      if (broken) throw new Error('the index cannot be read');
+      return { metainfo: blob.metainfo, store: memoryStore(blob, 'all') };
+    },
+  });
+  const peer = await rawConnect(t, seeder);
+  peer.send(handshake(blob.metainfo.infoHash));
+  await peer.ended();
+  broken = false;
+  await stillServes(t, seeder, blob);
 });
 
 t.test('connections are bounded', async (t) => {

@@ -6,12 +6,12 @@ import type { Metainfo } from '#torrent';
 
 const PROTOCOL = Buffer.from('\x13BitTorrent protocol', 'latin1');
 
-export interface Message {
+interface Message {
   readonly id: number;
   readonly payload: Buffer;
 }
 
-export interface RawPeer {
+interface RawPeer {
   readonly socket: Socket;
   /** Messages that came so far, handshake and keep-alives left out. */
   readonly messages: Message[];
@@ -42,9 +42,8 @@ export function message(
 }
 
 export const INTERESTED = message(2);
-export const UNCHOKE = message(1);
+const UNCHOKE = message(1);
 export const HAVE_ALL = message(14);
-export const HAVE_NONE = message(15);
 
 export function request(piece: number, offset: number, length: number): Buffer {
   return message(6, [piece, offset, length]);
@@ -61,7 +60,7 @@ export async function rawConnect(
 }
 
 /** The socket is read, and messages are taken apart, unless the test pauses it. */
-export function rawPeer(socket: Socket): RawPeer {
+function rawPeer(socket: Socket): RawPeer {
   const messages: Message[] = [];
   const waiting = new Set<() => void>();
   let buffered = Buffer.alloc(0);
@@ -123,7 +122,7 @@ export function rawPeer(socket: Socket): RawPeer {
   };
 }
 
-export interface RawSeed {
+interface RawSeed {
   readonly host: string;
   readonly port: number;
   /** Connections that were accepted. */

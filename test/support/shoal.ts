@@ -44,15 +44,16 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Starts `shoal origin` or `shoal agent` and waits until /readyz answers. */
+/** Starts `shoal origin` or `shoal agent` on a local address and waits until /readyz answers. */
 export async function startProgram(
   t: Test,
   program: 'origin' | 'agent',
   flags: readonly string[] = [],
+  host = '127.0.0.1',
 ): Promise<Program> {
   const data = await mkdtemp(path.join(os.tmpdir(), `shoal-${program}-`));
-  const listen = `127.0.0.1:${await freePort()}`;
-  const bittorrent = `127.0.0.1:${await freePort()}`;
+  const listen = `${host}:${await freePort()}`;
+  const bittorrent = `${host}:${await freePort()}`;
   const args = [program, '--listen', listen, '--bittorrent-listen', bittorrent, '--data', data, ...flags];
   const url = `http://${listen}`;
   let child: ChildProcess;

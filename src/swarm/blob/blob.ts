@@ -73,9 +73,6 @@ export interface Blob {
 /** Two connections that began within this time were dialled by both sides at once. */
 const CROSSING_MS = 5_000;
 
-/** Discovery may take so long to name agents before the origin is met. */
-const DISCOVERY_MS = 150;
-
 /** Members of one blob that we dial at most; with those that dial us the swarm is well connected. */
 const MAX_DIALLED_PEERS = 50;
 
@@ -135,13 +132,11 @@ export function createBlob(
   /** The origin has every piece, so it is met last: when the agents cannot or do not deliver. */
   function leanOnOrigin(): boolean {
     if (fetching === undefined || fetching.done) return false;
-    const ageMs = now() - openedAt;
-    if (ageMs < DISCOVERY_MS) return false;
     const { unavailablePieces, downloadRate } = fetching.stats();
     let connectedAgents = 0;
     for (const peer of peers.values()) if (peer.role !== 'origin') connectedAgents++;
     return needsOrigin({
-      ageMs,
+      ageMs: now() - openedAt,
       connectedAgents,
       untriedAgents: dialer.untried,
       unavailablePieces,

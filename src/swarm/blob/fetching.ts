@@ -32,7 +32,7 @@ const MAX_REFUSALS = 6;
 export const ENOUGH_RATE = 2 * 1024 * 1024;
 
 /** Agents' pipelines fill within this time: only then is their pace judged. */
-const SETTLED_MS = 3_000;
+const SETTLED_MS = 1_500;
 
 /** How often it is judged whether a connected origin is needed. */
 const JUDGE_ORIGIN_MS = 250;

@@ -5,4 +5,3 @@
  */
 export { createSendMemory, type SendMemory } from './memory.ts';
 export { createPeer, type Peer, type PeerEvents, type PeerOptions } from './peer.ts';
-export { OUR_REQUEST_QUEUE } from './session.ts';

@@ -4,7 +4,7 @@
  */
 
 export const FREE = 0;
-export const ASKED = 1;
+const ASKED = 1;
 export const RECEIVED = 2;
 
 /** What a peer is asked. Part of the picker's state of the peer. */

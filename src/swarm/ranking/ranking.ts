@@ -100,6 +100,9 @@ export interface OriginNeed {
   readonly enoughBytesPerSecond: number;
 }
 
+/** While we know nobody else, discovery gets this long to name agents: it answers in a round trip. */
+const DISCOVERY_MS = 100;
+
 /** The others get this long to be met and to answer. */
 const GRACE_MS = 500;
 
@@ -110,7 +113,7 @@ const FAR_SHARE = 0.25;
 
 /** Whether the origin should be connected now. It is used least, but never waited for in vain. */
 export function needsOrigin(need: OriginNeed): boolean {
-  if (need.connectedAgents === 0 && need.untriedAgents === 0) return true;
+  if (need.connectedAgents === 0 && need.untriedAgents === 0) return need.ageMs >= DISCOVERY_MS;
   if (need.ageMs < GRACE_MS) return false;
   if (need.connectedAgents === 0 || need.unavailablePieces > 0) return true;
   return need.ageMs >= SETTLED_MS && need.bytesPerSecond < need.enoughBytesPerSecond;

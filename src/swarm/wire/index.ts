@@ -31,8 +31,6 @@ export {
   BLOCK_BYTES,
   BLOCK_HEADER_BYTES,
   FIXED_MESSAGE_BYTES,
-  MAX_BLOCK_BYTES,
-  MESSAGE,
   type MessageName,
   writeBitfield,
   writeBlockHeader,
