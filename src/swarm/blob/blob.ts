@@ -111,6 +111,7 @@ export function createBlob(
   const holdings = createHoldings(count);
   const sharing = createSharing({
     pieceCount: count,
+    pieceLength: metainfo.pieceLength,
     holds: (piece) => store.has(piece),
     holdings,
     distance,
@@ -179,7 +180,10 @@ export function createBlob(
       fetching?.blockEnd(peer, piece, offset, length, stored);
     },
     arrived: (peer) => fetching?.fill(peer),
-    sent: (peer, bytes) => observer.payload('out', peer.connection.transport, bytes, peer.role),
+    sent(peer, bytes) {
+      observer.payload('out', peer.connection.transport, bytes, peer.role);
+      if (!peer.closed) sharing.sent(peer, bytes);
+    },
     served: (peer, piece) => sharing.served(peer, piece),
     introduced(peer, { port, seed }) {
       if (peer.address === undefined && port !== undefined) {

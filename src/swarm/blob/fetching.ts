@@ -345,9 +345,10 @@ export function createFetching(options: FetchingOptions): Fetching {
   }
 
   function stall(peer: Peer, source: Source, at: number): void {
-    source.stalledAt ??= at;
+    // Who chokes us owes nothing, but what it does not send is asked of others.
+    if (!peer.choking) source.stalledAt ??= at;
     for (const { piece, offset } of peer.requests()) {
-      if (picker.availability(piece) < 2) continue;
+      if (picker.availability(piece) < 2 && !peer.choking) continue;
       peer.giveUp(piece, offset);
       picker.released(peer, piece, offset);
     }
@@ -459,7 +460,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     tick(at) {
       if (done) return;
       for (const [peer, source] of sources) {
-        if (peer.outstanding > 0 && !peer.choking && at - peer.progressAt > STALL_MS) stall(peer, source, at);
+        if (peer.outstanding > 0 && at - peer.progressAt > STALL_MS) stall(peer, source, at);
         if (source.stalledAt !== undefined && at - source.stalledAt > GIVE_UP_MS) {
           peer.close('asked for blocks and sent none');
           continue;

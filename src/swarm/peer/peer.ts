@@ -427,10 +427,9 @@ export function createPeer(options: PeerOptions): Peer {
       if (choke === amChoking) return;
       amChoking = choke;
       outbox.add(choke ? 'choke' : 'unchoke');
-      if (!choke) return;
-      for (const { piece, offset, length } of uploads.clear()) {
-        if (fast) outbox.add('reject', piece, offset, length);
-      }
+      // With the fast extension what was asked before is still sent (BEP 6), so that no piece is cut
+      // in two; without it a choke voids all requests (BEP 3).
+      if (choke && !fast) uploads.clear();
     },
     announce: (piece) => outbox.add('have', piece),
     request(piece, offset, length) {
