@@ -26,6 +26,8 @@ export interface World {
   /** Peers that may download from one member at once, and how much each before the others. */
   readonly slots: number;
   readonly turnBytes: number;
+  /** Which member has which piece: `id × pieceCount + piece`. */
+  readonly holdings: Uint8Array;
   readonly path: (from: Member, to: Member) => Link[];
   readonly sent: (from: Member, to: Member, bytes: number) => void;
 }
@@ -38,7 +40,12 @@ export interface Side {
   /** Blocks the other asked us for, in order; those before `head` are gone. */
   queue: Block[];
   head: number;
+  /** Where the other's holdings begin. */
+  readonly otherAt: number;
+  /** Pieces that we have and the other has not. */
+  theyLack: number;
   queued: boolean;
+  closed: boolean;
   /** On its way to the other. */
   flying: number;
   /** We choke the other. */
@@ -77,10 +84,13 @@ export interface Member {
 interface Inner extends Member {
   sentBytes: number;
   wastedBytes: number;
+  /** Pieces that it has. */
+  pieces: number;
   side(to: Member): Side;
   joined(side: Side): void;
   left(side: Side): void;
   announced(from: Member, piece: number): void;
+  heard(side: Side, piece: number): void;
   unchoked(from: Member): void;
   refused(from: Member, blocks: readonly Block[]): void;
   ask(from: Member, blocks: readonly Block[]): void;
@@ -106,7 +116,8 @@ export function createMember(
   const name = `member ${options.id}`;
   const blocksOfPiece = Math.ceil(pieceBytes / blockBytes);
   const sides = new Map<Member, Side>();
-  const has = new Uint8Array(pieceCount).fill(options.origin ? 1 : 0);
+  const first = options.id * pieceCount;
+  const has = world.holdings.subarray(first, first + pieceCount).fill(options.origin ? 1 : 0);
   const picker = options.origin
     ? undefined
     : createPicker<Member>({
@@ -184,15 +195,22 @@ export function createMember(
   function complete(piece: number): void {
     if (picker === undefined || has[piece] === 1) return;
     has[piece] = 1;
+    member.pieces++;
     here.delete(piece);
     picker.verifying(piece);
     for (const other of picker.verified(piece)) cancelAt(other, piece);
     if (picker.missing === 0) member.doneAt = at();
+    for (const side of sides.values()) {
+      if (world.holdings[side.otherAt + piece] === 1) side.twin.theyLack--;
+      else side.theyLack++;
+    }
     if (unchoked < world.slots) decide();
     later(() => {
       if (!member.alive) return;
       for (const side of sides.values()) {
-        if (side.other.doneAt === undefined || side.other.origin) inner(side.other).announced(member, piece);
+        // Who has what we have does not change a decision of ours: left out for speed.
+        if (world.holdings[side.otherAt + piece] !== 1 || side.other.origin)
+          inner(side.other).heard(side.twin, piece);
       }
     });
   }
@@ -210,7 +228,8 @@ export function createMember(
     for (const side of sides.values()) {
       if (side.asked.size === 0) continue;
       picker.pace(side.other, side.meter.rate(at()));
-      if (at() - side.progressAt < STALL_MS) continue;
+      // A block on its way trickles in, though it counts here only when it is whole.
+      if (at() - side.progressAt < STALL_MS || side.twin.flying > 0) continue;
       side.stalled = true;
       for (const number of [...side.asked]) {
         const piece = Math.floor(number / blocksOfPiece);
@@ -256,7 +275,7 @@ export function createMember(
   }
 
   const sendable = (side: Side): boolean =>
-    side.head < side.queue.length && side.flying < world.windowBytes && sides.get(side.other) === side;
+    side.head < side.queue.length && side.flying < world.windowBytes && !side.closed;
 
   /** Whom to send the next block: the same as before until its run is over, then the next in turn. */
   function next(): Side | undefined {
@@ -296,7 +315,7 @@ export function createMember(
   function decide(): void {
     const candidates: ChokeCandidate<Member>[] = [];
     for (const side of sides.values()) {
-      const interested = side.other.doneAt === undefined && (side.other.picker?.wants(member) ?? false);
+      const interested = side.theyLack > 0;
       if (!interested && side.choking) continue;
       const waiting = side.head < side.queue.length;
       candidates.push({
@@ -305,7 +324,7 @@ export function createMember(
         bytesSent: side.bytesSent,
         waiting,
         distance: side.distance,
-        pieces: pieceCount - (side.other.picker?.missing ?? 0),
+        pieces: (side.other as Inner).pieces,
       });
     }
     if (candidates.length === 0) return;
@@ -337,7 +356,10 @@ export function createMember(
       twin: undefined as unknown as Side,
       queue: [],
       head: 0,
+      otherAt: other.id * pieceCount,
+      theyLack: 0,
       queued: false,
+      closed: false,
       flying: 0,
       choking: true,
       asked: new Set(),
@@ -348,6 +370,9 @@ export function createMember(
       distance: zoneDistance(options.zone, other.zone),
       served: new Map(),
     };
+    for (let piece = 0; piece < pieceCount; piece++) {
+      if (has[piece] === 1 && world.holdings[side.otherAt + piece] === 0) side.theyLack++;
+    }
     sides.set(other, side);
     return side;
   }
@@ -364,6 +389,7 @@ export function createMember(
     picker,
     alive: true,
     doneAt: options.origin ? at() : undefined,
+    pieces: options.origin ? pieceCount : 0,
     sentBytes: 0,
     wastedBytes: 0,
     connect(other) {
@@ -396,6 +422,7 @@ export function createMember(
     left(side) {
       if (sides.get(side.other) !== side) return;
       sides.delete(side.other);
+      side.closed = true;
       outstanding -= side.asked.size;
       side.asked.clear();
       picker?.leave(side.other);
@@ -406,16 +433,22 @@ export function createMember(
       member.alive = false;
       for (const side of [...sides.values()]) {
         sides.delete(side.other);
+        side.closed = true;
         later(() => inner(side.other).left(side.twin));
       }
     },
     announced(from, piece) {
       const side = sides.get(from);
-      if (side === undefined || !member.alive) return;
-      seeding?.have(from, piece, at());
-      if (seeding !== undefined) reveal();
-      if (picker === undefined || !picker.have(from, piece)) return;
-      if (has[piece] === 0) fill(side);
+      if (side !== undefined) member.heard(side, piece);
+    },
+    heard(side, piece) {
+      if (!member.alive || side.closed) return;
+      if (seeding !== undefined) {
+        seeding.have(side.other, piece, at());
+        reveal();
+      }
+      if (picker === undefined || has[piece] === 1 || !picker.have(side.other, piece)) return;
+      fill(side);
     },
     unchoked(from) {
       const side = sides.get(from);

@@ -76,10 +76,12 @@ export function simulate(scenario: Scenario): Outcome {
   const rackOf = (member: Member): number | undefined =>
     perRack === undefined || member.origin ? undefined : Math.floor((member.id - 1) / perRack);
   const boundMs = scenario.boundMs ?? (blobBytes / bytesPerSecond) * 1_000;
+  const pieceCount = Math.ceil(blobBytes / scenario.pieceBytes);
   const world: World = {
     events,
     random,
-    pieceCount: Math.ceil(blobBytes / scenario.pieceBytes),
+    pieceCount,
+    holdings: new Uint8Array((nodes + 1) * pieceCount),
     pieceBytes: scenario.pieceBytes,
     blockBytes: scenario.blockBytes,
     latencyMs: scenario.latencyMs,

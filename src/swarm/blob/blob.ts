@@ -20,7 +20,7 @@ import type { RateLimiter } from '../rate/index.ts';
 import type { Connection, Greeting } from '../transport/index.ts';
 import type { Bans } from './bans.ts';
 import { createDialer } from './dialer.ts';
-import { createFetching, type Fetching } from './fetching.ts';
+import { createFetching, ENOUGH_RATE, type Fetching } from './fetching.ts';
 import { createHoldings } from './holdings.ts';
 import type { PieceMemory, Sender } from './pieces.ts';
 import { createSharing } from './sharing.ts';
@@ -73,9 +73,6 @@ export interface Blob {
 /** Two connections that began within this time were dialled by both sides at once. */
 const CROSSING_MS = 5_000;
 
-/** Below this pace the agents do not suffice, bytes per second. */
-const ENOUGH_RATE = 2 * 1024 * 1024;
-
 /** Members of one blob that we dial at most; with those that dial us the swarm is well connected. */
 const MAX_DIALLED_PEERS = 50;
 
@@ -114,6 +111,7 @@ export function createBlob(
   const holdings = createHoldings(count);
   const sharing = createSharing({
     pieceCount: count,
+    pieceLength: metainfo.pieceLength,
     holds: (piece) => store.has(piece),
     holdings,
     distance,
@@ -182,15 +180,18 @@ export function createBlob(
       fetching?.blockEnd(peer, piece, offset, length, stored);
     },
     arrived: (peer) => fetching?.fill(peer),
-    sent: (peer, bytes) => observer.payload('out', peer.connection.transport, bytes, peer.role),
+    sent(peer, bytes) {
+      observer.payload('out', peer.connection.transport, bytes, peer.role);
+      if (!peer.closed) sharing.sent(peer, bytes);
+    },
     served: (peer, piece) => sharing.served(peer, piece),
-    introduced(peer, { port }) {
+    introduced(peer, { port, seed }) {
       if (peer.address === undefined && port !== undefined) {
         const host = peer.connection.host.replace(/^::ffff:/, '');
         peer.address = dialer.find(host, port) ?? { host, port };
         dialer.connected(peer.address);
       }
-      fetching?.introduced(peer, holdings.bits(peer));
+      fetching?.introduced(peer, holdings.bits(peer), seed === true);
     },
     unreadable(error) {
       log.error({ err: error }, 'blob cannot be read');

@@ -25,12 +25,17 @@ const GIVE_UP_MS = 20_000;
 /** After a refusal the peer is left alone for this long, doubled each time until it delivers again. */
 const FIRST_REFUSAL_PAUSE_MS = 50;
 
-/** Below this pace an agent that has everything does not suffice, bytes per second; judged after it settled. */
-const ENOUGH_RATE = 2 * 1024 * 1024;
-const SETTLING_MS = 1_500;
-
 /** Refusals in a row after which a peer that claims pieces is a liar. */
 const MAX_REFUSALS = 6;
+
+/** Below this pace agents do not suffice and the origin helps, bytes per second. */
+export const ENOUGH_RATE = 2 * 1024 * 1024;
+
+/** Agents' pipelines fill within this time: only then is their pace judged. */
+const SETTLED_MS = 1_500;
+
+/** How often it is judged whether a connected origin is needed. */
+const JUDGE_ORIGIN_MS = 250;
 
 interface Source {
   waiting: boolean;
@@ -38,6 +43,7 @@ interface Source {
   refusals: number;
   refusedUntil: number;
   far: boolean;
+  seed: boolean;
 }
 
 export interface FetchingOptions {
@@ -70,8 +76,8 @@ export interface Fetching {
   leave(peer: Peer): void;
   have(peer: Peer, piece: number): void;
   pieces(peer: Peer, bits: Uint8Array | 'all'): void;
-  /** Its zone may be known only now; `bits` are its pieces. */
-  introduced(peer: Peer, bits: Uint8Array): void;
+  /** Its zone may be known only now, and whether it is a seed that shows its pieces by and by; `bits` are its pieces. */
+  introduced(peer: Peer, bits: Uint8Array, seed: boolean): void;
   choked(peer: Peer, dropped: readonly { readonly piece: number; readonly offset: number }[]): void;
   refused(peer: Peer, piece: number, offset: number): void;
   blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
@@ -128,6 +134,8 @@ export function createFetching(options: FetchingOptions): Fetching {
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
   let closed = false;
+  let judgeAt = 0;
+  let originNeeded = true;
   let done = picker.missing === 0;
 
   const senderOf = (peer: Peer): Sender => ({
@@ -159,20 +167,9 @@ export function createFetching(options: FetchingOptions): Fetching {
     });
   }
 
-  /** An agent that has the whole blob and keeps up leaves nothing to ask of the origin. */
-  function agentSuffices(): boolean {
-    const at = now();
-    for (const [peer, source] of sources) {
-      if (peer.role === 'origin' || peer.choking || source.stalledAt !== undefined) continue;
-      if (picker.count(peer) < count) continue;
-      if (at - peer.connectedAt < SETTLING_MS || meter.rate(at) >= ENOUGH_RATE) return true;
-    }
-    return false;
-  }
-
   function room(peer: Peer, source: Source): number {
     if (closed || done || peer.closed || peer.choking || source.refusedUntil > now()) return 0;
-    if (peer.role === 'origin' && agentSuffices()) return 0;
+    if (peer.role === 'origin' && !needsOrigin()) return 0;
     return target(peer, source) - peer.outstanding;
   }
 
@@ -203,6 +200,47 @@ export function createFetching(options: FetchingOptions): Fetching {
       bytes += length;
     }
     return bytes;
+  }
+
+  /** Whether a connected origin may be asked: for what the agents lack, or because they are slow. */
+  function needsOrigin(): boolean {
+    const at = now();
+    if (at < judgeAt) return originNeeded;
+    judgeAt = at + JUDGE_ORIGIN_MS;
+    originNeeded = judgeOrigin(at);
+    return originNeeded;
+  }
+
+  function judgeOrigin(at: number): boolean {
+    let rate = 0;
+    let oldest = at;
+    let seeds = 0;
+    let agents = 0;
+    const connectedOrigins: Peer[] = [];
+    for (const [peer, source] of sources) {
+      if (peer.role === 'origin') connectedOrigins.push(peer);
+      else {
+        agents++;
+        rate += peer.downRate(at);
+        oldest = Math.min(oldest, peer.connectedAt);
+        if (source.seed && !peer.choking) seeds++;
+      }
+    }
+    if (agents === 0) return true;
+    if (at - oldest > SETTLED_MS && rate < ENOUGH_RATE) return true;
+    if (seeds > 0) return false;
+    for (let piece = 0; piece < count; piece++) {
+      if (store.has(piece)) continue;
+      const fromOrigins = connectedOrigins.filter((peer) => picker.has(peer, piece)).length;
+      if (picker.availability(piece) <= fromOrigins) return true;
+    }
+    return false;
+  }
+
+  /** A seed that shows its pieces by and by has them all the same. */
+  function unavailable(): number {
+    for (const source of sources.values()) if (source.seed) return 0;
+    return picker.unavailable();
   }
 
   function fillAll(): void {
@@ -307,9 +345,10 @@ export function createFetching(options: FetchingOptions): Fetching {
   }
 
   function stall(peer: Peer, source: Source, at: number): void {
-    source.stalledAt ??= at;
+    // Who chokes us owes nothing, but what it does not send is asked of others.
+    if (!peer.choking) source.stalledAt ??= at;
     for (const { piece, offset } of peer.requests()) {
-      if (picker.availability(piece) < 2) continue;
+      if (picker.availability(piece) < 2 && !peer.choking) continue;
       peer.giveUp(piece, offset);
       picker.released(peer, piece, offset);
     }
@@ -329,10 +368,12 @@ export function createFetching(options: FetchingOptions): Fetching {
         refusals: 0,
         refusedUntil: 0,
         far: options.far(peer),
+        seed: false,
       });
     },
-    introduced(peer, bits) {
+    introduced(peer, bits, seed) {
       const source = sources.get(peer);
+      if (source !== undefined) source.seed = seed;
       if (source === undefined || source.far === options.far(peer)) return;
       // The picker learns of distance when a peer joins.
       source.far = options.far(peer);
@@ -419,7 +460,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     tick(at) {
       if (done) return;
       for (const [peer, source] of sources) {
-        if (peer.outstanding > 0 && !peer.choking && at - peer.progressAt > STALL_MS) stall(peer, source, at);
+        if (peer.outstanding > 0 && at - peer.progressAt > STALL_MS) stall(peer, source, at);
         if (source.stalledAt !== undefined && at - source.stalledAt > GIVE_UP_MS) {
           peer.close('asked for blocks and sent none');
           continue;
@@ -432,7 +473,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       downloadRate: meter.rate(now()),
       bytesFromPeers,
       bytesFromOrigin,
-      unavailablePieces: picker.unavailable(),
+      unavailablePieces: unavailable(),
     }),
     close() {
       closed = true;

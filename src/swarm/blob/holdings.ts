@@ -8,6 +8,8 @@ export interface Holdings {
   add(peer: Peer, piece: number): boolean;
   addAll(peer: Peer, bits: Uint8Array | 'all'): void;
   isComplete(peer: Peer): boolean;
+  /** How many pieces it has. */
+  count(peer: Peer): number;
   /** As on the wire: high bit first. */
   bits(peer: Peer): Uint8Array;
   /** Everybody who is connected. */
@@ -47,6 +49,7 @@ export function createHoldings(pieceCount: number): Holdings {
       }
     },
     isComplete: (peer) => held.get(peer)?.count === pieceCount,
+    count: (peer) => held.get(peer)?.count ?? 0,
     bits: (peer) => held.get(peer)?.bits ?? nothing,
     peers: () => held.keys(),
   };

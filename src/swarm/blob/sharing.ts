@@ -6,17 +6,23 @@
  */
 import { createChoker } from '../choker/index.ts';
 import type { Peer } from '../peer/index.ts';
+import { createMeter } from '../rate/index.ts';
 import { createSeeding, type Seeding } from '../seeding/index.ts';
 import type { Holdings } from './holdings.ts';
 
-/** Peers of one blob that download from us at once. */
-const UPLOAD_SLOTS = 64;
+/** How often slots are handed round although nothing happened. */
+const DECIDE_MS = 100;
 
-const DECIDE_MS = 1_000;
+/** A member's turn is a piece, but not less than this. */
+const MIN_TURN_BYTES = 512 * 1024;
+
+/** The peer ids of our own kind begin so. Other clients are told all our pieces: super-seeding is nothing that they need to bear. */
+const OUR_KIND = Buffer.from('-SH').toString('hex');
 const REVEAL_MS = 250;
 
 export interface SharingOptions {
   readonly pieceCount: number;
+  readonly pieceLength: number;
   readonly holds: (piece: number) => boolean;
   readonly holdings: Holdings;
   /** Zone distance of a peer. */
@@ -34,6 +40,8 @@ export interface Sharing {
   pieces(peer: Peer, bits: Uint8Array | 'all'): void;
   /** The last block of a piece went out to the peer. */
   served(peer: Peer, piece: number): void;
+  /** Block bytes went out to the peer. */
+  sent(peer: Peer, bytes: number): void;
   /** We have this piece now. */
   gained(piece: number): void;
   /** We have the whole blob now. */
@@ -45,7 +53,10 @@ export interface Sharing {
 
 export function createSharing(options: SharingOptions): Sharing {
   const { holdings, now } = options;
-  const choker = createChoker<Peer>({ slots: UPLOAD_SLOTS });
+  const turnBytes = Math.max(options.pieceLength, MIN_TURN_BYTES);
+  /** While we super-seed, what is shown is the gate, and nobody is choked. */
+  let choker = createChoker<Peer>({ turnBytes });
+  const meter = createMeter(options.now());
   let seeding: Seeding<Peer> | undefined;
   let gained = false;
   let decideAt = 0;
@@ -58,9 +69,11 @@ export function createSharing(options: SharingOptions): Sharing {
       peer,
       interested: peer.interested,
       bytesSent: peer.bytesOut,
+      waiting: peer.wanted > 0,
+      pieces: holdings.count(peer),
       distance: options.distance(peer),
     }));
-    const allowed = choker.decide(candidates, at);
+    const allowed = choker.decide(candidates, at, meter.rate(at));
     for (const { peer } of candidates) peer.setChoking(!allowed.has(peer));
   }
 
@@ -80,14 +93,15 @@ export function createSharing(options: SharingOptions): Sharing {
   return {
     join(peer) {
       if (seeding === undefined) {
-        peer.greet(isEmpty() ? 'none' : 'held');
+        peer.greet(isEmpty() ? 'none' : 'held', false);
         return;
       }
       // Who is alone with us may know everything: it can fetch in the order that its client needs,
       // and those who come later get the beginning from it.
       const alone = [...holdings.peers()].length === 1;
-      peer.greet(alone ? 'all' : 'none');
-      seeding.join(peer, now(), alone);
+      const everything = alone || !peer.peerId.startsWith(OUR_KIND);
+      peer.greet(everything ? 'all' : 'none', true);
+      seeding.join(peer, now(), everything);
       reveal();
     },
     leave(peer) {
@@ -108,12 +122,20 @@ export function createSharing(options: SharingOptions): Sharing {
       seeding?.taken(peer, piece, now());
       reveal();
     },
+    sent(peer, bytes) {
+      meter.add(bytes);
+      const turnIsOver =
+        Math.floor(peer.bytesOut / turnBytes) !== Math.floor((peer.bytesOut - bytes) / turnBytes);
+      if (peer.wanted === 0 || turnIsOver) decide();
+    },
     gained(piece) {
       gained = true;
       for (const peer of holdings.peers()) peer.announce(piece);
+      decide();
     },
     completed() {
       seeding = createSeeding({ pieceCount: options.pieceCount });
+      choker = createChoker({ slots: Number.POSITIVE_INFINITY, turnBytes });
       for (const peer of holdings.peers()) {
         // These know all our pieces; what they have still counts as seen.
         seeding.join(peer, now(), true);

@@ -6,7 +6,9 @@
 
 /** Room for two full request queues that cross a choke on the wire. */
 const CAPACITY = 8_192;
-const REFILL_PER_SECOND = 256;
+
+/** Turns of uploading choke and unchoke dozens of times a second, and requests cross each choke on the wire. */
+const REFILL_PER_SECOND = 1_024;
 
 export interface WasteBudget {
   /** Counts wasted messages; false when the budget is overdrawn. */

@@ -61,7 +61,7 @@ export interface PeerEvents {
   /** The last block of a piece went out to it. */
   served(peer: Peer, piece: number): void;
   /** Its extended handshake (BEP 10) came. */
-  introduced(peer: Peer, about: { readonly port?: number; readonly zone?: string }): void;
+  introduced(peer: Peer, about: { readonly port?: number; readonly seed?: true }): void;
   /** Our store cannot be read. */
   unreadable(error: Error): void;
   /** It broke the rules and is about to be closed. */
@@ -126,8 +126,8 @@ export interface Peer {
   downRate(now: number): number;
   /** Bytes per second to them. */
   upRate(now: number): number;
-  /** The first messages: our pieces, and the extended handshake. */
-  greet(announce: 'all' | 'none' | 'held'): void;
+  /** The first messages: our pieces, and the extended handshake; `seed`: we have all, whatever is announced. */
+  greet(announce: 'all' | 'none' | 'held', seed: boolean): void;
   /** Reads `rest`, what came behind the handshake, and all that follows. */
   start(rest: Buffer): void;
   setInterested(interested: boolean): void;
@@ -393,7 +393,7 @@ export function createPeer(options: PeerOptions): Peer {
     },
     downRate: (at) => down.rate(at),
     upRate: (at) => up.rate(at),
-    greet(announce) {
+    greet(announce, seed) {
       if (announce === 'all' && fast) outbox.add('haveAll');
       else if (announce === 'none') {
         if (fast) outbox.add('haveNone');
@@ -405,6 +405,7 @@ export function createPeer(options: PeerOptions): Peer {
           encodeExtendedHandshake({
             port: options.listenPort,
             zone: options.ourZone,
+            seed,
             requestQueue: OUR_REQUEST_QUEUE,
             client: CLIENT,
             metadataBytes: options.info.length,
@@ -426,10 +427,9 @@ export function createPeer(options: PeerOptions): Peer {
       if (choke === amChoking) return;
       amChoking = choke;
       outbox.add(choke ? 'choke' : 'unchoke');
-      if (!choke) return;
-      for (const { piece, offset, length } of uploads.clear()) {
-        if (fast) outbox.add('reject', piece, offset, length);
-      }
+      // With the fast extension what was asked before is still sent (BEP 6), so that no piece is cut
+      // in two; without it a choke voids all requests (BEP 3).
+      if (choke && !fast) uploads.clear();
     },
     announce: (piece) => outbox.add('have', piece),
     request(piece, offset, length) {

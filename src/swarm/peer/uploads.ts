@@ -52,8 +52,8 @@ export interface Uploads {
   pump(): void;
   /** Takes a waiting request out; false when there was none. */
   cancel(piece: number, offset: number, length: number): boolean;
-  /** Empties the queue; returns what was in it. */
-  clear(): readonly BlockRequest[];
+  /** Empties the queue. */
+  clear(): void;
   stop(): void;
 }
 
@@ -199,11 +199,9 @@ export function createUploads(options: UploadOptions): Uploads {
       return false;
     },
     clear() {
-      const dropped = queue.slice(head);
       queue = [];
       head = 0;
       queuedBytes = 0;
-      return dropped;
     },
     stop() {
       stopped = true;

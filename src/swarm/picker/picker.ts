@@ -66,8 +66,9 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
     }
   }
 
-  function canGive(state: PeerState<P>, piece: OpenPiece<PeerState<P>>): boolean {
-    return hasBit(state.bits, piece.piece) && (piece.bond === undefined || piece.bond === state);
+  function canGive({ state, free }: Pick<P>, piece: OpenPiece<PeerState<P>>): boolean {
+    if (piece.bond !== undefined) return piece.bond === state;
+    return hasBit(state.bits, piece.piece) && pieces.may(state, piece.piece, free);
   }
 
   /** Steps 1 and 2, or step 5 (`claimed`). */
@@ -75,7 +76,7 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
     if (open.free === 0) return;
     for (const piece of open.partial()) {
       if (pick.blocks.length >= pick.most) return;
-      if (!canGive(pick.state, piece)) continue;
+      if (!canGive(pick, piece)) continue;
       const { claimant } = piece;
       const ours = claimant === undefined || claimant === pick.state || inWindow(piece.piece);
       if (ours || claimed) takeFree(pick, piece);
@@ -133,8 +134,7 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
   /** Step 6. */
   function takeAgain(pick: Pick<P>): void {
     for (const piece of open.all()) {
-      if (piece.missing === 0 || !canGive(pick.state, piece) || piece.bond !== undefined) continue;
-      if (!pieces.may(pick.state, piece.piece, pick.free)) continue;
+      if (piece.missing === 0 || piece.bond !== undefined || !canGive(pick, piece)) continue;
       for (let block = 0; block < piece.status.length; block++) {
         if (pick.blocks.length >= pick.most) return;
         if (piece.status[block] !== RECEIVED && isLate(pick, piece, block)) take(pick, piece, block);

@@ -64,7 +64,7 @@ export interface Pieces<P> {
   begin(piece: number, begun: boolean): void;
   /** A piece is verified: of no more interest. */
   settle(piece: number): void;
-  /** Whether the rules of the zone let this peer give us this candidate. */
+  /** Whether the rules of the zone let this peer give us this piece. */
   may(state: PeerState<P>, piece: number, free: boolean): boolean;
   /** The rarest candidate, about, that the peer has and may give. `free`: the zone's rule is void. */
   rarest(state: PeerState<P>, free: boolean): number | undefined;
@@ -150,7 +150,8 @@ export function createPieces<P>(options: {
   }
 
   function may(state: PeerState<P>, piece: number, free: boolean): boolean {
-    return !restricted(state, free) || (completeNear === 0 && hasBit(fetchable, piece));
+    if (gateway === undefined || near === undefined || !restricted(state, free)) return true;
+    return completeNear === 0 && near[piece] === 0 && hasBit(gateway.ours, piece);
   }
 
   function rarestListed(state: PeerState<P>, list: number[], free: boolean): number | undefined {

@@ -243,10 +243,16 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   /** What should have spread by now is shown to somebody else: its taker is slow, or does not share. */
   function again(now: number, limit: number, room: number, shownNow: Revelation<P>[]): void {
     const patience = Math.max(MIN_SPREAD_MS, spreadMs * SPREAD_FACTOR);
-    for (const [piece, { at }] of unspread) {
-      if (pending >= limit || now - at < patience) return;
+    let looks = PROBES;
+    for (const [piece, last] of unspread) {
+      if (pending >= limit || now - last.at < patience || looks-- === 0) return;
       const state = neediest(room, piece);
-      if (state === undefined) continue;
+      if (state === undefined) {
+        // Nobody else may have it now: looked at again after the same patience.
+        unspread.delete(piece);
+        unspread.set(piece, { to: last.to, at: now });
+        continue;
+      }
       show(state, piece, now);
       shownNow.push({ peer: state.peer, piece });
     }

@@ -13,14 +13,18 @@ export const METADATA_PIECE_BYTES = 16_384;
 /** The id under which peers send us `ut_metadata`. */
 const OUR_METADATA_ID = 1;
 
+/** Keys of our own; other clients ignore them. */
 const ZONE_KEY = 'shoal_zone';
+const SEED_KEY = 'shoal_seed';
 const MAX_ZONE_BYTES = 255;
 
 export interface ExtendedHandshake {
   /** The sender's listening port, when it told us. */
   readonly port?: number;
-  /** The sender's zone (our own key `shoal_zone`; other clients ignore it). */
+  /** The sender's zone. */
   readonly zone?: string;
+  /** The sender has the whole blob, whatever of it it has shown (super-seeding). */
+  readonly seed?: true;
   /** Requests that the sender keeps outstanding for us. */
   readonly requestQueue?: number;
   /** Name and version of the client. */
@@ -40,6 +44,7 @@ function frame(extendedId: number, ...payload: readonly Uint8Array[]): Buffer {
 export function encodeExtendedHandshake(offer: {
   readonly port: number | undefined;
   readonly zone: string | undefined;
+  readonly seed: boolean;
   readonly requestQueue: number;
   readonly client: string;
   readonly metadataBytes: number;
@@ -51,6 +56,7 @@ export function encodeExtendedHandshake(offer: {
     ['v', Buffer.from(offer.client)],
   ]);
   if (offer.port !== undefined) dictionary.set('p', offer.port);
+  if (offer.seed) dictionary.set(SEED_KEY, 1);
   if (offer.zone !== undefined) dictionary.set(ZONE_KEY, Buffer.from(offer.zone));
   return frame(0, encodeBencode(dictionary));
 }
@@ -73,6 +79,7 @@ export function decodeExtendedHandshake(payload: Uint8Array): ExtendedHandshake 
     ...(port !== undefined && { port }),
     ...(requestQueue !== undefined && { requestQueue }),
     ...(client instanceof Uint8Array && { client: Buffer.from(client).toString('utf8').slice(0, 64) }),
+    ...(value.get(SEED_KEY) === 1 && { seed: true }),
     ...(zone instanceof Uint8Array &&
       zone.length <= MAX_ZONE_BYTES && { zone: Buffer.from(zone).toString('utf8') }),
     ...(metadataId !== undefined && { metadataId }),

@@ -278,6 +278,7 @@ t.test('extended messages round trip', async () => {
   const message = encodeExtendedHandshake({
     port: 6881,
     zone: 'eu1/rack7',
+    seed: true,
     requestQueue: 2000,
     client: 'Shoal',
     metadataBytes: 5,
@@ -285,6 +286,7 @@ t.test('extended messages round trip', async () => {
   t.strictSame(decodeExtendedHandshake(message.subarray(6)), {
     port: 6881,
     zone: 'eu1/rack7',
+    seed: true,
     requestQueue: 2000,
     client: 'Shoal',
     metadataId: 1,

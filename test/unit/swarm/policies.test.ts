@@ -1,0 +1,166 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { type ChokeCandidate, createChoker } from '../../../src/swarm/choker/index.ts';
+import { needsOrigin, rankMembers, zoneDistance } from '../../../src/swarm/ranking/index.ts';
+import { createSeeding } from '../../../src/swarm/seeding/index.ts';
+
+const candidate = (peer: string, more: Partial<ChokeCandidate<string>> = {}): ChokeCandidate<string> => ({
+  peer,
+  interested: true,
+  bytesSent: 0,
+  ...more,
+});
+
+t.test('choker: everybody while there are slots, only who is interested', async (t) => {
+  const choker = createChoker<string>({ slots: 3 });
+  const allowed = choker.decide([candidate('a'), candidate('b', { interested: false }), candidate('c')], 0);
+  t.same([...allowed].toSorted(), ['a', 'c']);
+  t.ok(choker.allows('a'));
+  t.notOk(choker.allows('b'));
+});
+
+t.test('choker: slots go round by turns of bytes, and nobody starves', async (t) => {
+  const peers = Array.from({ length: 20 }, (_, at) => `peer ${at}`);
+  const sent = new Map(peers.map((peer) => [peer, 0]));
+  const choker = createChoker<string>({ slots: 4, turnBytes: 100 });
+  for (let now = 0; now < 2_000; now += 10) {
+    const candidates = peers.map((peer) =>
+      candidate(peer, { bytesSent: sent.get(peer) ?? 0, waiting: true }),
+    );
+    const allowed = choker.decide(candidates, now);
+    t.ok(allowed.size === 4);
+    for (const peer of allowed) sent.set(peer, (sent.get(peer) ?? 0) + 50);
+  }
+  const amounts = [...sent.values()];
+  t.ok(Math.max(...amounts) - Math.min(...amounts) <= 200, 'within two turns of one another');
+});
+
+t.test('choker: who does not use a slot loses it, who is behind comes sooner', async (t) => {
+  const choker = createChoker<string>({ slots: 1, turnBytes: 100, idleMs: 50 });
+  t.same([...choker.decide([candidate('idle', { waiting: false })], 0)], ['idle']);
+  const both = [
+    candidate('idle', { waiting: false }),
+    candidate('ahead', { pieces: 90 }),
+    candidate('behind', { pieces: 10 }),
+  ];
+  t.same([...choker.decide(both, 20)], ['idle'], 'it has a moment');
+  t.same([...choker.decide(both, 80)], ['behind']);
+});
+
+t.test('seeding: distinct pieces to distinct peers, each once', async () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 8 }), (pieceCount, peerCount) => {
+      const seeding = createSeeding<number>({ pieceCount });
+      for (let peer = 0; peer < peerCount; peer++) seeding.join(peer, 0);
+      const shownTo = new Map<number, number>();
+      for (let now = 0; seeding.unrevealed > 0; now += 10) {
+        const shown = seeding.revealAll(now);
+        if (shown.length === 0) throw new Error('nothing is shown though pieces are left');
+        for (const { peer, piece } of shown) {
+          if (shownTo.has(piece)) throw new Error('shown twice');
+          if (!seeding.shown(peer, piece)) throw new Error('shown() does not know');
+          shownTo.set(piece, peer);
+          seeding.taken(peer, piece, now);
+          seeding.have(peer, piece, now);
+          // Somebody else has it too: it has spread.
+          seeding.have((peer + 1) % peerCount, piece, now);
+        }
+      }
+      if (shownTo.size !== pieceCount) throw new Error('not all was shown');
+    }),
+  );
+});
+
+t.test('seeding: few pieces at a time, and what a peer kept is shown again when it leaves', async (t) => {
+  const seeding = createSeeding<string>({ pieceCount: 100, totalDepth: 8 });
+  for (const peer of ['a', 'b']) seeding.join(peer, 0);
+  const first = seeding.revealAll(0);
+  t.equal(first.length, 8);
+  t.equal(first.filter(({ peer }) => peer === 'a').length, 4);
+  t.equal(seeding.revealAll(1).length, 0, 'no more until something was taken');
+  t.equal(seeding.unrevealed, 92);
+  seeding.leave('a');
+  t.equal(seeding.unrevealed, 96);
+  t.equal(seeding.revealAll(2).length, 4);
+});
+
+t.test(
+  'seeding: what did not spread is shown to somebody else, and a hungry peer gets everything',
+  async (t) => {
+    const seeding = createSeeding<string>({ pieceCount: 4, patienceMs: 1_000 });
+    for (const peer of ['keeper', 'other']) seeding.join(peer, 0);
+    const kept = seeding.revealAll(0).filter(({ peer }) => peer === 'keeper');
+    t.equal(kept.length, 2);
+    for (const { piece } of kept) seeding.taken('keeper', piece, 10);
+    t.equal(seeding.revealAll(100).length, 0, 'patience');
+    const again = seeding.revealAll(800);
+    t.same(
+      again
+        .filter(({ peer }) => peer === 'other')
+        .map(({ piece }) => piece)
+        .toSorted(),
+      kept.map(({ piece }) => piece).toSorted(),
+    );
+    const lone = createSeeding<string>({ pieceCount: 40, patienceMs: 1_000 });
+    lone.join('gone', 0);
+    lone.haveAll('gone');
+    lone.join('lone', 0);
+    t.equal(lone.revealAll(500).length, 0, 'everything is with the other');
+    let got = 0;
+    for (let now = 1_000; now < 5_000; now += 50) {
+      for (const { peer, piece } of lone.revealAll(now)) {
+        t.equal(peer, 'lone');
+        got++;
+        lone.taken('lone', piece, now);
+        lone.have('lone', piece, now);
+      }
+    }
+    t.equal(got, 40);
+  },
+);
+
+t.test('seeding: who knows our pieces is shown none', async (t) => {
+  const seeding = createSeeding<string>({ pieceCount: 10 });
+  seeding.join('knows', 0, true);
+  t.equal(seeding.revealAll(10_000).length, 0);
+  seeding.have('knows', 3, 10_000);
+  t.equal(seeding.unrevealed, 9);
+});
+
+t.test('ranking: near first but never only, the origin last', async (t) => {
+  const near = Array.from({ length: 40 }, (_, at) => ({ host: `n${at}`, port: 1, zone: 'eu/r1' }));
+  const far = Array.from({ length: 40 }, (_, at) => ({ host: `f${at}`, port: 1, zone: `eu/r${at + 2}` }));
+  const origin = { host: 'o', port: 1, role: 'origin' as const };
+  const ranked = rankMembers([origin, ...far, ...near], { zone: 'eu/r1', limit: 20 });
+  t.equal(ranked.length, 81, 'nobody is lost');
+  t.equal(new Set(ranked).size, 81, 'or doubled');
+  t.equal(ranked.at(-1), origin);
+  for (const length of [8, 20, 40]) {
+    const share = ranked.slice(0, length).filter(({ host }) => host.startsWith('f')).length / length;
+    t.ok(share >= 0.2 && share <= 0.35, `far share of the first ${length}: ${share}`);
+  }
+  t.equal(zoneDistance('eu/r1', 'eu/r1'), 0);
+  t.equal(zoneDistance('eu/r1', 'eu/r2'), 1);
+  t.equal(zoneDistance('eu/r1', 'us/r1'), 2);
+  t.equal(zoneDistance(undefined, 'us/r1'), 0);
+});
+
+t.test('ranking: the origin when the others do not suffice', async (t) => {
+  const well = {
+    ageMs: 10_000,
+    connectedAgents: 4,
+    untriedAgents: 0,
+    unavailablePieces: 0,
+    bytesPerSecond: 10e6,
+    enoughBytesPerSecond: 2e6,
+  };
+  t.notOk(needsOrigin(well));
+  t.ok(needsOrigin({ ...well, unavailablePieces: 3 }));
+  t.ok(needsOrigin({ ...well, bytesPerSecond: 1e6 }));
+  t.notOk(needsOrigin({ ...well, ageMs: 1_000, bytesPerSecond: 1e6 }), 'pipelines fill first');
+  t.notOk(
+    needsOrigin({ ...well, ageMs: 50, connectedAgents: 0, untriedAgents: 5 }),
+    'the others are met first',
+  );
+  t.ok(needsOrigin({ ...well, ageMs: 600, connectedAgents: 0, untriedAgents: 5 }));
+});
