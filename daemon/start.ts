@@ -1,9 +1,9 @@
 /** Makes the agent's parts, wires them, and takes them down in the order that loses nothing. */
 import { mkdir, statfs } from 'node:fs/promises';
 import path from 'node:path';
-import { Level } from 'level';
 import { type BlobStore, openBlobStore } from '#blobs';
 import { type Admission, checkAdmission } from '#config';
+import { openDatabase } from '#database';
 import { createTrackerDiscovery, type Discovery } from '#discovery';
 import { createHashing } from '#hashing';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
@@ -175,18 +175,6 @@ export async function startAgent(
       return closing;
     },
   };
-}
-
-async function openDatabase(location: string): Promise<Level<string, Uint8Array>> {
-  const db = new Level<string, Uint8Array>(location, { valueEncoding: 'view' });
-  try {
-    await db.open();
-  } catch (error) {
-    const cause = (error as Error).cause as { code?: string } | undefined;
-    if (cause?.code !== 'LEVEL_LOCKED') throw error;
-    throw new Error(`${location} is in use by another running program`, { cause: error });
-  }
-  return db;
 }
 
 function joinSwarm(options: {

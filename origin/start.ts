@@ -1,12 +1,12 @@
 /** Wires the origin's parts together, and takes them down in the order that loses nothing. */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { Level } from 'level';
 import { type BlobStore, openBlobStore } from '#blobs';
 import { checkAdmission } from '#config';
+import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
-import { type Digest, digestHex } from '#oci';
+import type { Digest } from '#oci';
 import type { Swarm } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
@@ -77,8 +77,6 @@ export async function startOrigin(
     createTorrents({
       catalog: openMetainfoCatalog(db),
       blobs,
-      hashing,
-      pathOf: (digest) => blobPath(root, digest),
       perDigest,
       onChange: (infoHash) => tracker.forget(infoHash),
       log,
@@ -171,24 +169,6 @@ export async function startOrigin(
       return closing;
     },
   };
-}
-
-async function openDatabase(location: string): Promise<Level<string, Uint8Array>> {
-  const db = new Level<string, Uint8Array>(location, { valueEncoding: 'view' });
-  try {
-    await db.open();
-  } catch (error) {
-    const cause = (error as Error).cause as { code?: string } | undefined;
-    if (cause?.code !== 'LEVEL_LOCKED') throw error;
-    throw new Error(`${location} is in use by another running program`, { cause: error });
-  }
-  return db;
-}
-
-/** The layout of the store is part of its contract; the hashing threads read the files themselves. */
-function blobPath(root: string, digest: Digest): string {
-  const hex = digestHex(digest);
-  return path.join(root, 'sha256', hex.slice(0, 2), hex);
 }
 
 /** In this order nobody is offered a blob that is going away. */

@@ -4,7 +4,6 @@
  * for the same computation.
  */
 import type { BlobStore } from '#blobs';
-import type { Hashing } from '#hashing';
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import { createMetainfo, type InfoHash, type Metainfo, type MetainfoCatalog, pieceLengthFor } from '#torrent';
@@ -40,28 +39,23 @@ export interface Torrents {
 export function createTorrents(options: {
   readonly catalog: MetainfoCatalog;
   readonly blobs: BlobStore;
-  readonly hashing: Hashing;
-  /** The file of a stored blob, which the workers read. */
-  readonly pathOf: (digest: Digest) => string;
   readonly perDigest: Exclusive;
   /** A blob can be found by its infohash from now on, or no longer. */
   readonly onChange: (infoHash: InfoHash) => void;
   readonly log: Logger;
 }): Torrents {
-  const { catalog, blobs, hashing, perDigest, log } = options;
+  const { catalog, blobs, perDigest, log } = options;
   const identities = new Map<InfoHash, BlobIdentity>();
   const running = new Map<Digest, Promise<Metainfo | undefined>>();
   let backfill: Promise<void> | undefined;
   let closed = false;
 
   const compute = async (digest: Digest): Promise<Metainfo | undefined> => {
-    // Opening it also checks that the file is still the one that was stored.
-    const reader = await blobs.open(digest);
-    if (reader === undefined) return undefined;
-    const { size } = reader;
-    await reader.close();
-    const pieces = await hashing.hashPieces(options.pathOf(digest), pieceLengthFor(size));
-    const metainfo = createMetainfo({ digest, length: size, pieces });
+    const blob = await blobs.stat(digest);
+    if (blob === undefined) return undefined;
+    const pieces = await blobs.hashPieces(digest, pieceLengthFor(blob.size));
+    if (pieces === undefined) return undefined;
+    const metainfo = createMetainfo({ digest, length: blob.size, pieces });
     // A deletion may have come meanwhile; in the digest's turn the answer holds.
     return perDigest.run(digest, async () => {
       if ((await blobs.stat(digest)) === undefined) return undefined;

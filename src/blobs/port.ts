@@ -16,6 +16,8 @@ export interface BlobStore {
   open(digest: Digest): Promise<BlobReader | undefined>;
   /** A complete blob that `open` would give: its file is there and unchanged. Reads none of it, unless it was touched. */
   stat(digest: Digest): Promise<BlobInfo | undefined>;
+  /** SHA-1 of each piece of a complete blob, computed off the event loop; undefined when it is not here. */
+  hashPieces(digest: Digest, pieceLength: number): Promise<Uint8Array | undefined>;
   list(): AsyncIterable<BlobInfo>;
   /** Totals of the complete blobs; kept up to date, cheap to ask. */
   totals(): { readonly blobs: number; readonly bytes: number };

@@ -167,6 +167,15 @@ export async function openBlobStore(options: {
         return found && { digest, size: found.record.size, lastUsedAt: found.record.lastUsedAt };
       });
     },
+    async hashPieces(digest, pieceLength) {
+      const found = await inTurn(digest, () => trusted(digest));
+      if (!found) return undefined;
+      try {
+        return await hashing.hashPieces(layout.blob(digest), pieceLength);
+      } finally {
+        await found.handle.close();
+      }
+    },
     list: records.list,
     totals: () => ({ ...totals }),
     delete: (digest) =>
