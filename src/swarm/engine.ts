@@ -25,8 +25,8 @@ const DEFAULT_MAX_CONNECTIONS = 500;
 const DEFAULT_IDLE_SEED_MS = 30_000;
 
 /** Bounds over all blobs: pieces in progress, and blocks on their way out. */
-const PIECE_MEMORY_BYTES = 32 * 1024 * 1024;
-const SEND_MEMORY_BYTES = 32 * 1024 * 1024;
+const PIECE_MEMORY_BYTES = 24 * 1024 * 1024;
+const SEND_MEMORY_BYTES = 24 * 1024 * 1024;
 
 /** The clock's pace while something is downloaded, and while blobs are only seeded. */
 const BUSY_TICK_MS = 100;
