@@ -132,10 +132,18 @@ export function createDownloads(
     return swarmDownload(repository, digest, ask);
   }
 
+  /** Who asks for a complete blob found its file damaged: the download that is ending cannot serve it. */
+  async function join(known: Promise<OpenedBlob>, anew: () => Promise<OpenedBlob>): Promise<OpenedBlob> {
+    const blob = await known;
+    if (blob.kind !== 'download' || blob.download.status().state !== 'complete') return blob;
+    await blob.download.finished;
+    return anew();
+  }
+
   return {
     open(repository, digest, ask) {
       const known = running.get(digest);
-      if (known) return known;
+      if (known !== undefined) return join(known, () => this.open(repository, digest, ask));
       if (closing) return Promise.reject(new OciError('UNAVAILABLE', 'the agent is stopping'));
       const opened = start(repository, digest, ask).then(
         (blob) => {
