@@ -84,11 +84,15 @@ export function createFetching(options: FetchingOptions): Fetching {
     now,
   });
 
-  const senderOf = (peer: Peer): Sender => ({
-    peerId: peer.peerId,
-    label: peer.label,
-    host: peer.connection.host,
-  });
+  /** One object a peer, kept by each of its blocks. */
+  const senders = new WeakMap<Peer, Sender>();
+  function senderOf(peer: Peer): Sender {
+    const known = senders.get(peer);
+    if (known?.label === peer.label) return known;
+    const sender = { peerId: peer.peerId, label: peer.label, host: peer.connection.host };
+    senders.set(peer, sender);
+    return sender;
+  }
 
   const about = (peer: Peer): PickerPeer => ({
     far: options.far(peer),

@@ -36,6 +36,8 @@ import {
 } from './session.ts';
 import { createUploads } from './uploads.ts';
 
+const labelOf = (at: { readonly host: string; readonly port: number }): string => `${at.host}:${at.port}`;
+
 /** A peer over an established connection. */
 export function createPeer(options: PeerOptions): Peer {
   const { connection, events, fast, now } = options;
@@ -69,6 +71,7 @@ export function createPeer(options: PeerOptions): Peer {
   });
 
   let address = options.address;
+  let label = labelOf(address ?? connection);
   let choking = true;
   let interested = false;
   let amChoking = true;
@@ -231,15 +234,14 @@ export function createPeer(options: PeerOptions): Peer {
     fast,
     connectedAt,
     get label() {
-      return address === undefined
-        ? `${connection.host}:${connection.port}`
-        : `${address.host}:${address.port}`;
+      return label;
     },
     get address() {
       return address;
     },
     set address(known) {
       address = known;
+      label = labelOf(known ?? connection);
     },
     get role() {
       return address?.role ?? 'agent';
