@@ -3,9 +3,8 @@
  * what to give; `dialer` whom to meet. A complete blob only shares. Of two connections with one
  * member, one stays.
  */
-import type { Logger } from '#telemetry';
-import { type InfoHash, type Metainfo, pieceCount, pieceSize } from '#torrent';
-import { createPeer, type Peer, type PeerEvents, type SendMemory } from '../peer/index.ts';
+import { type Metainfo, pieceCount, pieceSize } from '#torrent';
+import { createPeer, type Peer, type PeerEvents } from '../peer/index.ts';
 import type {
   DownloadStats,
   PeerAddress,
@@ -13,65 +12,23 @@ import type {
   PieceStore,
   SeedStore,
   SwarmDownload,
-  SwarmObserver,
 } from '../port.ts';
 import { needsOrigin, rankMembers, zoneDistance } from '../ranking/index.ts';
-import type { RateLimiter } from '../rate/index.ts';
 import type { Connection, Greeting } from '../transport/index.ts';
-import type { Bans } from './bans.ts';
+import type { Blob, Commons } from './contract.ts';
 import { createDialer } from './dialer.ts';
-import { createFetching, ENOUGH_RATE, type Fetching } from './fetching.ts';
+import { createFetching } from './fetching.ts';
+import type { Fetching } from './fetching-contract.ts';
 import { createHoldings } from './holdings.ts';
-import type { PieceMemory, Sender } from './pieces.ts';
+import { ENOUGH_RATE } from './origin-need.ts';
+import type { Sender } from './pieces.ts';
 import { createSharing } from './sharing.ts';
-import type { Verifier } from './verifier.ts';
-
-/** What all blobs of an agent share. */
-export interface Commons {
-  readonly peerId: string;
-  readonly zone: string | undefined;
-  readonly listenPort: () => number | undefined;
-  readonly observer: SwarmObserver;
-  readonly log: Logger;
-  readonly now: () => number;
-  readonly sendMemory: SendMemory;
-  readonly pieceMemory: PieceMemory;
-  readonly verifier: Verifier;
-  readonly uploadLimiter: RateLimiter;
-  readonly downloadLimiter: RateLimiter;
-  readonly bans: Bans;
-  /** Whether one more connection may be made. */
-  readonly room: () => boolean;
-  /** Dials and exchanges handshakes about this blob. */
-  readonly meet: (
-    address: PeerAddress,
-    infoHash: InfoHash,
-  ) => Promise<{ readonly connection: Connection; readonly greeting: Greeting }>;
-  /** Something happened that the clock must know of. */
-  readonly wake: () => void;
-}
-
-export interface Blob {
-  readonly infoHash: InfoHash;
-  readonly peers: Iterable<Peer>;
-  /** A download runs, or its owner has not left yet. */
-  readonly owned: boolean;
-  /** It needs the clock's fast pace: it downloads, or has peers. */
-  readonly active: boolean;
-  /** Since when it has no peer and no owner; undefined while it has. */
-  readonly idleSince: number | undefined;
-  /** Why a member that greets us about this blob is not let in; undefined when it is. */
-  refusal(connection: Connection, greeting: Greeting): string | undefined;
-  /** A connection whose handshake named this blob. Throws, with the connection closed, when it is refused. */
-  welcome(connection: Connection, greeting: Greeting, address: PeerAddress | undefined): void;
-  /** Called every tenth of a second while something is downloaded, else every second. */
-  tick(now: number): void;
-  /** Ends everything and closes a seed's store. */
-  close(reason: string): Promise<void>;
-}
 
 /** Two connections that began within this time were dialled by both sides at once. */
 const CROSSING_MS = 5_000;
+
+/** The age of a download at which its agents had their time to be met (see ranking). */
+const AGENTS_HEARD_MS = 500;
 
 /** Members of one blob that we dial at most; with those that dial us the swarm is well connected. */
 const MAX_DIALLED_PEERS = 50;
@@ -135,9 +92,17 @@ export function createBlob(
     if (fetching === undefined || fetching.done) return false;
     const { unavailablePieces, downloadRate } = fetching.stats();
     let connectedAgents = 0;
-    for (const peer of peers.values()) if (peer.role !== 'origin') connectedAgents++;
+    let silentAgents = 0;
+    for (const peer of peers.values()) {
+      if (peer.role === 'origin') continue;
+      connectedAgents++;
+      if (!peer.told) silentAgents++;
+    }
+    // Once every agent that we know has told what it has, there is nothing to wait for.
+    const heardAll = connectedAgents > 0 && silentAgents === 0 && dialer.untried === 0;
+    const ageMs = now() - openedAt;
     return needsOrigin({
-      ageMs: now() - openedAt,
+      ageMs: heardAll ? Math.max(ageMs, AGENTS_HEARD_MS) : ageMs,
       connectedAgents,
       untriedAgents: dialer.untried,
       unavailablePieces,
@@ -165,10 +130,13 @@ export function createBlob(
       return true;
     },
     pieces(peer, bits) {
+      // Whether agents have what we lack may be known now: then the origin need not wait.
+      if (bits === 'none') return meetMore();
       holdings.addAll(peer, bits);
       sharing.pieces(peer, bits);
       fetching?.pieces(peer, bits);
       partIfBothComplete(peer);
+      meetMore();
     },
     choked: (peer, dropped) => fetching?.choked(peer, dropped),
     unchoked: (peer) => fetching?.fill(peer),

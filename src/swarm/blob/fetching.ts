@@ -5,16 +5,16 @@
  * A piece's way: picked → blocks arrive in its buffer → hashed off the event loop → written once →
  * `settled`. A piece that fails its hash is fetched again whole from one member, which shows who lied.
  */
-import type { Logger } from '#telemetry';
-import { type Metainfo, pieceCount, pieceHash, pieceSize } from '#torrent';
+import { pieceCount, pieceHash, pieceSize } from '#torrent';
 import type { Peer } from '../peer/index.ts';
 import { createPicker, type PickerPeer, pipelineBlocks } from '../picker/index.ts';
-import type { PieceSource, PieceStore } from '../port.ts';
-import { createMeter, type RateLimiter } from '../rate/index.ts';
+import type { PieceSource } from '../port.ts';
+import { createMeter } from '../rate/index.ts';
 import { BLOCK_BYTES } from '../wire/index.ts';
-import { createPieces, type OpenPiece, type PieceMemory, type Sender } from './pieces.ts';
+import type { Fetching, FetchingOptions } from './fetching-contract.ts';
+import { createOriginNeed } from './origin-need.ts';
+import { createPieces, type OpenPiece, type Sender } from './pieces.ts';
 import { createSuspects } from './suspects.ts';
-import type { Verifier } from './verifier.ts';
 
 /** A peer that sends nothing for so long although we asked: its blocks may be asked of others. */
 const STALL_MS = 800;
@@ -28,15 +28,6 @@ const FIRST_REFUSAL_PAUSE_MS = 50;
 /** Refusals in a row after which a peer that claims pieces is a liar. */
 const MAX_REFUSALS = 6;
 
-/** Below this pace agents do not suffice and the origin helps, bytes per second. */
-export const ENOUGH_RATE = 2 * 1024 * 1024;
-
-/** Agents' pipelines fill within this time: only then is their pace judged. */
-const SETTLED_MS = 1_500;
-
-/** How often it is judged whether a connected origin is needed. */
-const JUDGE_ORIGIN_MS = 250;
-
 interface Source {
   waiting: boolean;
   stalledAt: number | undefined;
@@ -44,57 +35,6 @@ interface Source {
   refusedUntil: number;
   far: boolean;
   seed: boolean;
-}
-
-export interface FetchingOptions {
-  readonly metainfo: Metainfo;
-  readonly store: PieceStore;
-  readonly memory: PieceMemory;
-  readonly verifier: Verifier;
-  readonly limiter: RateLimiter;
-  readonly log: Logger;
-  readonly now: () => number;
-  /** Our peer id, the name by which the members of a zone agree who fetches what. */
-  readonly name: string;
-  /** Whether a peer is outside our zone. */
-  readonly far: (peer: Peer) => boolean;
-  /** A piece is verified and stored. */
-  readonly settled: (piece: number, source: PieceSource) => void;
-  /** Every piece is stored. */
-  readonly completed: () => void;
-  /** The store cannot be written. */
-  readonly failed: (error: Error) => void;
-  /** A piece failed its hash. */
-  readonly rejected: (piece: number, sender: Sender) => void;
-  /** This member sent bad bytes or lies: it is banned and its connection closed. */
-  readonly ban: (member: Sender, reason: string) => void;
-}
-
-export interface Fetching {
-  readonly done: boolean;
-  join(peer: Peer): void;
-  leave(peer: Peer): void;
-  have(peer: Peer, piece: number): void;
-  pieces(peer: Peer, bits: Uint8Array | 'all'): void;
-  /** Its zone may be known only now, and whether it is a seed that shows its pieces by and by; `bits` are its pieces. */
-  introduced(peer: Peer, bits: Uint8Array, seed: boolean): void;
-  choked(peer: Peer, dropped: readonly { readonly piece: number; readonly offset: number }[]): void;
-  refused(peer: Peer, piece: number, offset: number): void;
-  blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
-  blockEnd(peer: Peer, piece: number, offset: number, length: number, stored: boolean): void;
-  /** Asks this peer for more, as much as its pace wants. */
-  fill(peer: Peer): void;
-  prioritise(from: number, to: number): void;
-  offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
-  /** Stalls; called every tenth of a second. */
-  tick(now: number): void;
-  stats(): {
-    readonly downloadRate: number;
-    readonly bytesFromPeers: number;
-    readonly bytesFromOrigin: number;
-    readonly unavailablePieces: number;
-  };
-  close(): void;
 }
 
 /** Of bytes that are the caller's: they are copied, so that they may change meanwhile. */
@@ -134,15 +74,25 @@ export function createFetching(options: FetchingOptions): Fetching {
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
   let closed = false;
-  let judgeAt = 0;
-  let originNeeded = true;
   let done = picker.missing === 0;
 
-  const senderOf = (peer: Peer): Sender => ({
-    peerId: peer.peerId,
-    label: peer.label,
-    host: peer.connection.host,
+  const originNeed = createOriginNeed({
+    sources,
+    picker,
+    pieceCount: count,
+    holds: (piece) => store.has(piece),
+    now,
   });
+
+  /** One object a peer, kept by each of its blocks. */
+  const senders = new WeakMap<Peer, Sender>();
+  function senderOf(peer: Peer): Sender {
+    const known = senders.get(peer);
+    if (known?.label === peer.label) return known;
+    const sender = { peerId: peer.peerId, label: peer.label, host: peer.connection.host };
+    senders.set(peer, sender);
+    return sender;
+  }
 
   const about = (peer: Peer): PickerPeer => ({
     far: options.far(peer),
@@ -169,7 +119,7 @@ export function createFetching(options: FetchingOptions): Fetching {
 
   function room(peer: Peer, source: Source): number {
     if (closed || done || peer.closed || peer.choking || source.refusedUntil > now()) return 0;
-    if (peer.role === 'origin' && !needsOrigin()) return 0;
+    if (peer.role === 'origin' && !originNeed.now()) return 0;
     return target(peer, source) - peer.outstanding;
   }
 
@@ -200,41 +150,6 @@ export function createFetching(options: FetchingOptions): Fetching {
       bytes += length;
     }
     return bytes;
-  }
-
-  /** Whether a connected origin may be asked: for what the agents lack, or because they are slow. */
-  function needsOrigin(): boolean {
-    const at = now();
-    if (at < judgeAt) return originNeeded;
-    judgeAt = at + JUDGE_ORIGIN_MS;
-    originNeeded = judgeOrigin(at);
-    return originNeeded;
-  }
-
-  function judgeOrigin(at: number): boolean {
-    let rate = 0;
-    let oldest = at;
-    let seeds = 0;
-    let agents = 0;
-    const connectedOrigins: Peer[] = [];
-    for (const [peer, source] of sources) {
-      if (peer.role === 'origin') connectedOrigins.push(peer);
-      else {
-        agents++;
-        rate += peer.downRate(at);
-        oldest = Math.min(oldest, peer.connectedAt);
-        if (source.seed && !peer.choking) seeds++;
-      }
-    }
-    if (agents === 0) return true;
-    if (at - oldest > SETTLED_MS && rate < ENOUGH_RATE) return true;
-    if (seeds > 0) return false;
-    for (let piece = 0; piece < count; piece++) {
-      if (store.has(piece)) continue;
-      const fromOrigins = connectedOrigins.filter((peer) => picker.has(peer, piece)).length;
-      if (picker.availability(piece) <= fromOrigins) return true;
-    }
-    return false;
   }
 
   /** A seed that shows its pieces by and by has them all the same. */

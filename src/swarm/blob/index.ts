@@ -4,6 +4,7 @@
  * its end before the next.
  */
 export { type Bans, createBans } from './bans.ts';
-export { type Blob, type Commons, createBlob } from './blob.ts';
+export { createBlob } from './blob.ts';
+export type { Blob, Commons } from './contract.ts';
 export { createPieceMemory, type PieceMemory } from './pieces.ts';
 export { createVerifier, type Verifier } from './verifier.ts';

@@ -3,5 +3,7 @@
  * both sides, the requests we have out, the blocks they want, and what they may waste. A peer
  * decides nothing: it tells its owner (the blob's swarm) what happened, and does what it is told.
  */
+
+export type { Peer, PeerEvents, PeerOptions } from './contract.ts';
 export { createSendMemory, type SendMemory } from './memory.ts';
-export { createPeer, type Peer, type PeerEvents, type PeerOptions } from './peer.ts';
+export { createPeer } from './peer.ts';
