@@ -4,4 +4,5 @@
  */
 export type { Connection, ConnectionEvents } from './connection.ts';
 export { awaitHandshake, type Greeting } from './gate.ts';
+export type { Libp2pNode } from './libp2p/node.ts';
 export { dialTcp, listenTcp, type TcpListener } from './tcp.ts';

@@ -2,23 +2,19 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys';
-import type { PrivateKey } from '@libp2p/interface';
-import { peerIdFromPrivateKey } from '@libp2p/peer-id';
+import type { Identity } from '../../port.ts';
 
-/** A private key and the peer id that follows from it. */
-export interface Identity {
-  /** As text, the form that addresses carry: `12D3KooW…`. */
-  readonly peerId: string;
-  readonly privateKey: PrivateKey;
-}
+/** Loaded only when a key is wanted: few commands need one. */
+const loadKeys = () => import('@libp2p/crypto/keys');
+const loadPeerId = () => import('@libp2p/peer-id');
 
 /** A protobuf of an Ed25519 key is 68 bytes; no key that we take is larger than this. */
 const MAX_KEY_BYTES = 4_096;
 
 /** A new identity, in memory only. */
 export async function createIdentity(): Promise<Identity> {
-  return identityOf(await generateKeyPair('Ed25519'));
+  const { generateKeyPair, privateKeyToProtobuf } = await loadKeys();
+  return identityOf(privateKeyToProtobuf(await generateKeyPair('Ed25519')));
 }
 
 /**
@@ -30,12 +26,14 @@ export async function loadIdentity(file: string): Promise<Identity> {
   const kept = await readKept(file);
   if (kept !== undefined) return kept;
   const identity = await createIdentity();
-  await writeDurably(file, privateKeyToProtobuf(identity.privateKey));
+  await writeDurably(file, identity.privateKey);
   return identity;
 }
 
-function identityOf(privateKey: PrivateKey): Identity {
-  return { peerId: peerIdFromPrivateKey(privateKey).toString(), privateKey };
+async function identityOf(privateKey: Uint8Array): Promise<Identity> {
+  const { privateKeyFromProtobuf } = await loadKeys();
+  const { peerIdFromPrivateKey } = await loadPeerId();
+  return { peerId: peerIdFromPrivateKey(privateKeyFromProtobuf(privateKey)).toString(), privateKey };
 }
 
 async function readKept(file: string): Promise<Identity | undefined> {
@@ -48,7 +46,7 @@ async function readKept(file: string): Promise<Identity | undefined> {
   }
   try {
     if (bytes.length > MAX_KEY_BYTES) throw new Error('too large');
-    return identityOf(privateKeyFromProtobuf(bytes));
+    return await identityOf(bytes);
   } catch (error) {
     throw new Error(`${file} is not a key of libp2p`, { cause: error });
   }

@@ -3,11 +3,12 @@
  * Between two members there is one connection, whoever dialled it; each BitTorrent connection is
  * a stream of it.
  */
+import { privateKeyFromProtobuf } from '@libp2p/crypto/keys';
 import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { createLibp2p } from 'libp2p';
+import type { Identity } from '../../port.ts';
 import type { Connection } from '../connection.ts';
-import type { Identity } from './identity.ts';
 import { createMuxerFactory } from './muxer.ts';
 import { Negotiation } from './negotiation.ts';
 import { createNoise } from './noise.ts';
@@ -64,7 +65,7 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
   const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS;
   const limits = { maxStreams: MAX_STREAMS_PER_CONNECTION, idleMs: options.idleMs ?? IDLE_MS };
   const node = await createLibp2p({
-    privateKey: identity.privateKey,
+    privateKey: privateKeyFromProtobuf(identity.privateKey),
     addresses: { listen: listen === undefined ? [] : [tcpMultiaddr(listen.host, listen.port).toString()] },
     transports: [({ logger }) => createSocketTransport({ logger, dialDeadlineMs: UPGRADE_DEADLINE_MS })],
     connectionEncrypters: [createNoise],
