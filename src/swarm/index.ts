@@ -26,4 +26,4 @@ export type {
   SwarmOptions,
   Transport,
 } from './port.ts';
-export { createIdentity, loadIdentity } from './transport/libp2p/identity.ts';
+export { createIdentity, loadIdentity } from './transport/index.ts';
