@@ -1,8 +1,8 @@
 /**
  * Throughput and processor time of one seed and one downloader on the loopback, each a process of
- * its own over real files: our engine, libtorrent, WebTorrent, and nginx to curl, in one run.
+ * its own over real files: our engine on plain TCP and on libp2p (Noise and yamux), libtorrent, WebTorrent, and nginx to curl, in one run.
  *
- *     node bench/pair.ts [--size MiB] [--rounds N] [--only shoal,libtorrent,webtorrent,nginx] [--json]
+ *     node bench/pair.ts [--size MiB] [--rounds N] [--only shoal,libp2p,libtorrent,webtorrent,nginx] [--json]
  *
  * Prints MiB/s, processor seconds a GiB on both sides (from the moment both are ready), peak
  * memory, and the ratios to libtorrent. Each result's sha256 is checked.
@@ -24,7 +24,7 @@ const { values } = parseArgs({
   options: {
     size: { type: 'string', default: '1024' },
     rounds: { type: 'string', default: '3' },
-    only: { type: 'string', default: 'shoal,libtorrent,webtorrent,nginx' },
+    only: { type: 'string', default: 'shoal,libp2p,libtorrent,webtorrent,nginx' },
     json: { type: 'boolean', default: false },
     profile: { type: 'string' },
     folder: { type: 'string', default: os.tmpdir() },
@@ -41,6 +41,7 @@ interface Result {
 
 interface Line {
   readonly port?: number;
+  readonly libp2p?: string;
   readonly seconds?: number;
   readonly cpu?: number;
   readonly rss?: number;
@@ -71,10 +72,11 @@ async function bittorrentPair(
   command: string,
   seedArgs: readonly string[],
   getArgs: readonly string[],
+  speak: 'port' | 'libp2p' = 'port',
 ): Promise<Result> {
   const seed = side(command, seedArgs);
-  const { port } = await seed.next();
-  const get = side(command, [...getArgs, String(port)]);
+  const ready = await seed.next();
+  const get = side(command, [...getArgs, String(ready[speak])]);
   try {
     const got = await get.next();
     seed.child.kill('SIGTERM');
@@ -174,13 +176,16 @@ async function run(folder: string, described: Described, engine: string): Promis
   const torrent = path.join(folder, 'blob.torrent');
   const description = path.join(folder, 'blob.json');
   const profile = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`];
+  const shoal = (speak: 'port' | 'libp2p'): Promise<Result> =>
+    bittorrentPair(
+      process.execPath,
+      [...profile, path.join(here, 'pair/shoal.ts'), 'seed', path.join(seedFolder, name), description],
+      [...profile, path.join(here, 'pair/shoal.ts'), 'get', target, description],
+      speak,
+    );
   const sides: Record<string, () => Promise<Result>> = {
-    shoal: () =>
-      bittorrentPair(
-        process.execPath,
-        [...profile, path.join(here, 'pair/shoal.ts'), 'seed', path.join(seedFolder, name), description],
-        [...profile, path.join(here, 'pair/shoal.ts'), 'get', target, description],
-      ),
+    shoal: () => shoal('port'),
+    libp2p: () => shoal('libp2p'),
     libtorrent: () =>
       bittorrentPair(
         '/usr/bin/python3',

@@ -13,12 +13,21 @@ import {
   createVerifier,
 } from './blob/index.ts';
 import { createSendMemory } from './peer/index.ts';
-import type { PeerAddress, PeerInfo, Swarm, SwarmOptions } from './port.ts';
+import type { PeerAddress, PeerInfo, Swarm, SwarmOptions, Transport } from './port.ts';
 import { createRateLimiter } from './rate/index.ts';
-import { awaitHandshake, type Connection, dialTcp, type Greeting, listenTcp } from './transport/index.ts';
+import {
+  awaitHandshake,
+  type Connection,
+  dialTcp,
+  type Greeting,
+  type Libp2pNode,
+  listenTcp,
+  type TcpListener,
+} from './transport/index.ts';
 import { encodeHandshake } from './wire/index.ts';
 
 const DIAL_DEADLINE_MS = 3_000;
+const DEFAULT_TRANSPORTS: readonly Transport[] = ['libp2p', 'tcp'];
 const HANDSHAKE_DEADLINE_MS = 10_000;
 const LOOKUP_DEADLINE_MS = 10_000;
 const DEFAULT_MAX_CONNECTIONS = 500;
@@ -51,11 +60,13 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   let dialling = 0;
   let timer: NodeJS.Timeout | undefined;
   let hurried = false;
+  let node: Libp2pNode | undefined;
+  let listener: TcpListener | undefined;
 
   const commons: Commons = {
     peerId,
     zone: options.zone,
-    listenPort: () => listener?.address.port,
+    listenPort: () => listener?.address.port ?? node?.address?.port,
     observer,
     log,
     now,
@@ -70,6 +81,24 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     wake,
   };
 
+  /** Dials by the first transport that we have in common with the member and that reaches it. */
+  async function dial(address: PeerAddress): Promise<Connection> {
+    const patience = { deadlineMs: DIAL_DEADLINE_MS, signal: stopping.signal };
+    let failure: unknown = new Error('no transport in common');
+    for (const transport of options.transports ?? DEFAULT_TRANSPORTS) {
+      try {
+        if (transport === 'tcp') {
+          if (address.libp2p?.port !== address.port) return await dialTcp(address, patience);
+        } else if (node !== undefined && address.libp2p !== undefined) {
+          return await node.dial({ host: address.host, ...address.libp2p }, patience);
+        }
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
   async function meet(
     address: PeerAddress,
     infoHash: InfoHash,
@@ -77,7 +106,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     dialling++;
     let connection: Connection;
     try {
-      connection = await dialTcp(address, { deadlineMs: DIAL_DEADLINE_MS, signal: stopping.signal });
+      connection = await dial(address);
     } finally {
       dialling--;
     }
@@ -181,13 +210,33 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     wake();
   }
 
-  const listener =
-    options.listen === undefined
-      ? undefined
-      : await listenTcp(options.listen, (connection) => void accept(connection));
+  async function startNode(): Promise<Libp2pNode | undefined> {
+    const { identity, admit, peerListen } = options;
+    if (identity === undefined) return undefined;
+    // Loaded only when it is wanted: libp2p is most of what this room loads.
+    const { createLibp2pNode } = await import('./transport/libp2p/index.ts');
+    return createLibp2pNode({
+      identity,
+      listen: peerListen,
+      ...(admit !== undefined && { admit }),
+      accept: (connection) => void accept(connection),
+      maxConnections,
+    });
+  }
+
+  node = await startNode();
+  try {
+    if (options.listen !== undefined) {
+      listener = await listenTcp(options.listen, (connection) => void accept(connection));
+    }
+  } catch (error) {
+    await node?.close();
+    throw error;
+  }
 
   return {
     address: listener?.address,
+    libp2p: node?.address === undefined ? undefined : { ...node.address, peerId: node.peerId },
     peerId,
     download({ metainfo, store }) {
       if (stopping.signal.aborted) throw new Error('the swarm is closed');
@@ -232,6 +281,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       commons.verifier.close();
       commons.uploadLimiter.close();
       commons.downloadLimiter.close();
+      await node?.close();
       await listening;
     },
   };

@@ -12,6 +12,7 @@
 export { createSwarm } from './engine.ts';
 export type {
   DownloadStats,
+  Identity,
   PeerAddress,
   PeerInfo,
   PeerRole,
@@ -25,3 +26,4 @@ export type {
   SwarmOptions,
   Transport,
 } from './port.ts';
+export { createIdentity, loadIdentity } from './transport/index.ts';

@@ -11,13 +11,23 @@ import type { InfoHash, Metainfo } from '#torrent';
 /** How two members are connected; a label of the metrics. */
 export type Transport = 'tcp' | 'libp2p';
 
+/** Who a member is on libp2p: a private key (libp2p's protobuf) and the peer id that follows from it. */
+export interface Identity {
+  /** As text, the form that addresses carry: `12D3KooW…`. */
+  readonly peerId: string;
+  readonly privateKey: Uint8Array;
+}
+
 /** What a peer is to us. The origin is a peer like any other, used least. */
 export type PeerRole = 'origin' | 'agent';
 
 /** Where to reach a member. `zone` is coarse to fine, split by `/`. */
 export interface PeerAddress {
   readonly host: string;
+  /** Where it speaks plain TCP; the same as `libp2p.port` when it speaks libp2p only. */
   readonly port: number;
+  /** Where it speaks libp2p, and who answers there. */
+  readonly libp2p?: { readonly port: number; readonly peerId: string };
   readonly role?: PeerRole;
   readonly zone?: string;
 }
@@ -64,6 +74,14 @@ export interface SwarmObserver {
 export interface SwarmOptions {
   /** Plain BitTorrent TCP listener; undefined: dial only. Port 0 takes a free port. */
   readonly listen: { readonly host: string; readonly port: number } | undefined;
+  /** Who we are on libp2p; without it only plain TCP is spoken. */
+  readonly identity?: Identity;
+  /** libp2p listener; undefined: dial only. Port 0 takes a free port. */
+  readonly peerListen?: { readonly host: string; readonly port: number };
+  /** Whether a member with this libp2p peer id takes part. Default: everybody. */
+  readonly admit?: (peerId: string) => boolean;
+  /** How members are dialled, first preferred; what is not in it is not dialled. Default libp2p, then TCP. */
+  readonly transports?: readonly Transport[];
   /** Lazy seeding: asked when an incoming handshake names a blob that is not open. */
   readonly lookup: (infoHash: InfoHash) => Promise<Seed | undefined>;
   readonly observer: SwarmObserver;
@@ -82,6 +100,8 @@ export interface SwarmOptions {
 export interface Swarm {
   /** Where members reach us: the bound listener, or undefined when we only dial. */
   readonly address: { readonly host: string; readonly port: number } | undefined;
+  /** Where members reach us over libp2p, and who we are there; undefined when we do not listen. */
+  readonly libp2p?: { readonly host: string; readonly port: number; readonly peerId: string } | undefined;
   /** Our 20-byte BitTorrent peer id in hex, for announces. */
   readonly peerId: string;
   /** Starts to download one blob. One download a blob at a time; a second throws. */

@@ -1,7 +1,10 @@
 /**
  * Byte streams between two members. A transport dials and accepts; what the bytes mean is the
- * wire's business. Today plain TCP; a stream of libp2p fits the same `Connection`.
+ * wire's business. Plain TCP, or a stream of a
+ * libp2p connection; libp2p itself (./libp2p/index.ts) is loaded by who speaks it.
  */
 export type { Connection, ConnectionEvents } from './connection.ts';
 export { awaitHandshake, type Greeting } from './gate.ts';
+export { createIdentity, loadIdentity } from './libp2p/identity.ts';
+export type { Libp2pNode } from './libp2p/node.ts';
 export { dialTcp, listenTcp, type TcpListener } from './tcp.ts';

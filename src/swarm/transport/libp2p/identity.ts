@@ -1,0 +1,78 @@
+/** The key by which a member is known: made once, kept in a file that only its owner can read. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import type { Identity } from '../../port.ts';
+
+/** Loaded only when a key is wanted: few commands need one. */
+const loadKeys = () => import('@libp2p/crypto/keys');
+const loadPeerId = () => import('@libp2p/peer-id');
+
+/** A protobuf of an Ed25519 key is 68 bytes; no key that we take is larger than this. */
+const MAX_KEY_BYTES = 4_096;
+
+/** A new identity, in memory only. */
+export async function createIdentity(): Promise<Identity> {
+  const { generateKeyPair, privateKeyToProtobuf } = await loadKeys();
+  return identityOf(privateKeyToProtobuf(await generateKeyPair('Ed25519')));
+}
+
+/**
+ * The identity kept at `file` (libp2p's protobuf of a private key); made and written there,
+ * durably and with mode 0600, when there is none. Rejects when the file is not a key, for a new
+ * one would make another member of us.
+ */
+export async function loadIdentity(file: string): Promise<Identity> {
+  const kept = await readKept(file);
+  if (kept !== undefined) return kept;
+  const identity = await createIdentity();
+  await writeDurably(file, identity.privateKey);
+  return identity;
+}
+
+async function identityOf(privateKey: Uint8Array): Promise<Identity> {
+  const { privateKeyFromProtobuf } = await loadKeys();
+  const { peerIdFromPrivateKey } = await loadPeerId();
+  return { peerId: peerIdFromPrivateKey(privateKeyFromProtobuf(privateKey)).toString(), privateKey };
+}
+
+async function readKept(file: string): Promise<Identity | undefined> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    if (bytes.length > MAX_KEY_BYTES) throw new Error('too large');
+    return await identityOf(bytes);
+  } catch (error) {
+    throw new Error(`${file} is not a key of libp2p`, { cause: error });
+  }
+}
+
+async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
+  const folder = path.dirname(file);
+  await mkdir(folder, { recursive: true });
+  const partial = `${file}.${randomBytes(4).toString('hex')}`;
+  try {
+    const handle = await open(partial, 'wx', 0o600);
+    try {
+      await handle.writeFile(bytes);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(partial, file);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
+  const directory = await open(folder);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}

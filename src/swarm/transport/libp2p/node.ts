@@ -1,0 +1,168 @@
+/**
+ * A member of the libp2p network of a cluster: TCP, Noise, yamux, one protocol and no services.
+ * Between two members there is one connection, whoever dialled it; each BitTorrent connection is
+ * a stream of it.
+ */
+import { privateKeyFromProtobuf } from '@libp2p/crypto/keys';
+import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
+import { peerIdFromString } from '@libp2p/peer-id';
+import { createLibp2p } from 'libp2p';
+import type { Identity } from '../../port.ts';
+import type { Connection } from '../connection.ts';
+import { createMuxerFactory } from './muxer.ts';
+import { Negotiation } from './negotiation.ts';
+import { createNoise } from './noise.ts';
+import { createSocketTransport, tcpMultiaddr } from './sockets.ts';
+
+/** BitTorrent's handshake and messages, as over TCP. */
+export const PROTOCOL = '/shoal/bt/1.0.0';
+
+const UPGRADE_DEADLINE_MS = 10_000;
+const IDLE_MS = 30_000;
+const DEFAULT_MAX_CONNECTIONS = 500;
+
+/** Blobs that one member fetches from another at the same time. */
+const MAX_STREAMS_PER_CONNECTION = 128;
+
+/** Handshakes in progress, and new connections a second from one host: a bound on what strangers cost. */
+const MAX_PENDING = 64;
+const MAX_PER_SECOND = 64;
+
+export interface Libp2pOptions {
+  readonly identity: Identity;
+  /** Undefined: dial only. Port 0 takes a free port. */
+  readonly listen: { readonly host: string; readonly port: number } | undefined;
+  /** Whether a member with this peer id takes part. Default: everybody. */
+  readonly admit?: (peerId: string) => boolean;
+  /** A stream that another member opened; must be attached to or closed. */
+  readonly accept: (connection: Connection) => void;
+  /** Connections (members, not streams). Default 500. */
+  readonly maxConnections?: number;
+  /** A connection without streams is closed after this long. Default 30 s. */
+  readonly idleMs?: number;
+}
+
+export interface Libp2pNode {
+  readonly peerId: string;
+  readonly address: { readonly host: string; readonly port: number } | undefined;
+  /** Members we are connected with now. */
+  connections(): readonly { readonly peerId: string; readonly streams: number }[];
+  /**
+   * Opens a stream to a member, over the connection there is or a new one. Rejects when it does
+   * not answer by the deadline, is not who it should be or not admitted, refuses, or `signal` aborts.
+   */
+  dial(
+    address: { readonly host: string; readonly port: number; readonly peerId: string },
+    options: { readonly deadlineMs: number; readonly signal: AbortSignal },
+  ): Promise<Connection>;
+  close(): Promise<void>;
+}
+
+/** Starts a node; resolves when it listens. Rejects when the address cannot be bound. */
+export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNode> {
+  const { listen, identity } = options;
+  const admit = options.admit ?? (() => true);
+  const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS;
+  const limits = { maxStreams: MAX_STREAMS_PER_CONNECTION, idleMs: options.idleMs ?? IDLE_MS };
+  const node = await createLibp2p({
+    privateKey: privateKeyFromProtobuf(identity.privateKey),
+    addresses: { listen: listen === undefined ? [] : [tcpMultiaddr(listen.host, listen.port).toString()] },
+    transports: [({ logger }) => createSocketTransport({ logger, dialDeadlineMs: UPGRADE_DEADLINE_MS })],
+    connectionEncrypters: [createNoise],
+    streamMuxers: [() => createMuxerFactory(limits)],
+    connectionGater: {
+      denyDialPeer: (peerId) => !admit(peerId.toString()),
+      denyInboundEncryptedConnection: (peerId) => !admit(peerId.toString()),
+      denyOutboundEncryptedConnection: (peerId) => !admit(peerId.toString()),
+    },
+    connectionManager: {
+      maxConnections,
+      inboundUpgradeTimeout: UPGRADE_DEADLINE_MS,
+      maxIncomingPendingConnections: MAX_PENDING,
+      inboundConnectionThreshold: MAX_PER_SECOND,
+      reconnectRetries: 0,
+    },
+    connectionMonitor: { enabled: false },
+  });
+  await node.handle(PROTOCOL, (stream) => options.accept(released(stream)), {
+    maxInboundStreams: MAX_STREAMS_PER_CONNECTION,
+    maxOutboundStreams: MAX_STREAMS_PER_CONNECTION,
+  });
+
+  const [bound] = node.getMultiaddrs();
+  const port = bound?.getComponents().find(({ name }) => name === 'tcp')?.value;
+
+  return {
+    peerId: identity.peerId,
+    address:
+      listen === undefined || port === undefined ? undefined : { host: listen.host, port: Number(port) },
+    connections: () =>
+      node.getConnections().map((connection) => ({
+        peerId: connection.remotePeer.toString(),
+        streams: connection.streams.length,
+      })),
+    async dial({ host, port, peerId }, { deadlineMs, signal }) {
+      const until = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
+      const member = peerIdFromString(peerId);
+      if (!admit(peerId)) throw new Error(`${peerId} is not admitted`);
+      const existing = pick(node.getConnections(member), identity.peerId, peerId);
+      if (existing !== undefined) {
+        try {
+          return released(await existing.newStream(PROTOCOL, { signal: until }));
+        } catch (error) {
+          // It may have ended as idle just now; while it is open, the refusal is meant.
+          if (existing.status === 'open') throw error;
+        }
+      }
+      const address = tcpMultiaddr(host, port).encapsulate(`/p2p/${peerId}`);
+      const connection = await node.dial(address, { signal: until });
+      return released(await connection.newStream(PROTOCOL, { signal: until }));
+    },
+    close: async () => {
+      await node.stop();
+    },
+  };
+}
+
+/** Of two connections, dialled by both sides at once, both sides use that of the smaller peer id. */
+function pick(
+  connections: readonly Libp2pConnection[],
+  ours: string,
+  theirs: string,
+): Libp2pConnection | undefined {
+  const open = connections.filter(({ status }) => status === 'open');
+  const direction = ours < theirs ? 'outbound' : 'inbound';
+  return open.find((connection) => connection.direction === direction) ?? open[0];
+}
+
+/** The stream without libp2p on it. */
+function released(stream: Stream): Connection {
+  if (!(stream instanceof Negotiation)) throw new Error('not a stream of ours');
+  const { connection, rest } = stream.release();
+  return rest.length === 0 ? connection : withRest(connection, rest);
+}
+
+/** Bytes that came behind the negotiation are heard first. */
+function withRest(connection: Connection, rest: readonly Uint8Array[]): Connection {
+  let waiting = rest;
+  return {
+    transport: connection.transport,
+    host: connection.host,
+    port: connection.port,
+    incoming: connection.incoming,
+    get unsent() {
+      return connection.unsent;
+    },
+    attach(events) {
+      const first = waiting;
+      waiting = [];
+      for (const chunk of first) events.data(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+      connection.attach(events);
+    },
+    onClosed: (listener) => connection.onClosed(listener),
+    pause: () => connection.pause(),
+    resume: () => connection.resume(),
+    write: (parts, taken) => connection.write(parts, taken),
+    close: (reason) => connection.close(reason),
+  };
+}

@@ -1,0 +1,460 @@
+/**
+ * Yamux (https://github.com/libp2p/specs/tree/master/yamux): many streams on one connection, each
+ * a `Connection` with a window of its own. Data is handed on as it comes: a frame is never
+ * gathered, so what a peer claims in a header costs no memory. Streams take turns by runs of
+ * frames, and wait for the socket, not in it. The session ends, with this peer alone, when it
+ * - breaks the protocol, or sends more than a window allows
+ * - opens streams faster than a member does, or makes us answer more than it reads
+ */
+import type { Connection, ConnectionEvents } from '../connection.ts';
+import { MAX_PLAINTEXT } from './noise.ts';
+
+const HEADER_BYTES = 12;
+const TYPE = { data: 0, windowUpdate: 1, ping: 2, goAway: 3 } as const;
+const FLAG = { syn: 1, ack: 2, fin: 4, rst: 8 } as const;
+
+/** Given by the protocol: what either side may send before the first update. */
+const FIRST_WINDOW = 256 * 1024;
+
+/**
+ * A stream that is being read is given this much. It costs memory only if its reader pauses, and is
+ * what the sender goes on with while the reader waits for a processor.
+ */
+const WIDE_WINDOW = 8 * 1024 * 1024;
+
+/** Streams of one connection that have a wide window at the same time. */
+const MAX_WIDE_STREAMS = 16;
+
+/** One frame of ours fills one Noise message. */
+const FRAME_BYTES = MAX_PLAINTEXT - HEADER_BYTES;
+
+/** Frames of one stream in a row. */
+const RUN_FRAMES = 4;
+
+/** Unsent bytes on the connection above which streams wait. */
+const HIGH_WATER_BYTES = 512 * 1024;
+
+/** Answers (window updates, pings, resets) that wait for a socket that is not read. */
+const MAX_CONTROL_BYTES = 64 * 1024;
+
+/** Streams that the peer may open: a burst, and a pace. */
+const OPENING_BURST = 256;
+const OPENING_PER_SECOND = 64;
+
+export interface YamuxOptions {
+  readonly connection: Connection;
+  /** Bytes that came before; read by `start`. */
+  readonly rest: readonly Uint8Array[];
+  /** Streams that the peer may have open; more are reset. */
+  readonly maxStreams: number;
+  /** The peer opened a stream; nothing of it is read until it is attached to. */
+  readonly accept: (stream: YamuxStream) => void;
+  /** A session without streams is closed after this long. */
+  readonly idleMs: number;
+}
+
+export interface YamuxStream extends Connection {
+  readonly id: number;
+}
+
+export interface Yamux {
+  /** Begins to read. */
+  start(): void;
+  /** Opens a stream; throws when the session is over or the peer takes no more. */
+  open(): YamuxStream;
+  close(reason: string): void;
+}
+
+interface Write {
+  readonly parts: readonly Uint8Array[];
+  readonly taken: (() => void) | undefined;
+  part: number;
+  offset: number;
+}
+
+interface State {
+  readonly id: number;
+  readonly stream: YamuxStream;
+  /** What we may still send, and what the peer may. */
+  sendWindow: number;
+  receiveWindow: number;
+  /** The size of our window, and how much of it was used and not given back yet. */
+  receiveLimit: number;
+  consumed: number;
+  readonly queue: Write[];
+  queuedBytes: number;
+  readonly kept: Buffer[];
+  paused: boolean;
+  /** The reason, when it is over. */
+  over: string | undefined;
+  events: ConnectionEvents | undefined;
+  readonly listeners: (() => void)[];
+}
+
+class YamuxError extends Error {}
+
+export function createYamux(options: YamuxOptions): Yamux {
+  const { connection } = options;
+  const streams = new Map<number, State>();
+  /** Streams with something to send and a window for it, in the order of their turns. */
+  const ready = new Set<State>();
+  const control: Buffer[] = [];
+  let controlBytes = 0;
+  let unansweredBytes = 0;
+  let flushing = false;
+  let nextId = connection.incoming ? 2 : 1;
+  let lastRemoteId = 0;
+  let wide = 0;
+  /** Bytes that may still come for streams that are over. */
+  let strayBytes = 0;
+  let openings = OPENING_BURST;
+  let openedAt = performance.now();
+  let leaving = false;
+  let over: string | undefined;
+  let idle: NodeJS.Timeout | undefined;
+  const header = Buffer.alloc(HEADER_BYTES);
+  let headerBytes = 0;
+  /** The data frame that is arriving. */
+  let bodyLeft = 0;
+  let bodyOf: State | undefined;
+
+  const isOurs = (id: number): boolean => id % 2 === nextId % 2;
+
+  function frame(type: number, flags: number, id: number, length: number): Buffer {
+    const bytes = Buffer.alloc(HEADER_BYTES);
+    bytes[1] = type;
+    bytes.writeUInt16BE(flags, 2);
+    bytes.writeUInt32BE(id, 4);
+    bytes.writeUInt32BE(length, 8);
+    return bytes;
+  }
+
+  /** Control frames leave together at the end of the current event, before any data. */
+  function sendControl(type: number, flags: number, id: number, length: number): void {
+    if (over !== undefined) return;
+    control.push(frame(type, flags, id, length));
+    controlBytes += HEADER_BYTES;
+    if (controlBytes + unansweredBytes > MAX_CONTROL_BYTES) close('does not read our answers');
+    if (flushing || over !== undefined) return;
+    flushing = true;
+    queueMicrotask(() => {
+      flushing = false;
+      if (over === undefined && control.length > 0) write([], []);
+    });
+  }
+
+  function write(parts: Uint8Array[], taken: readonly (() => void)[]): void {
+    const answers = controlBytes;
+    controlBytes = 0;
+    unansweredBytes += answers;
+    connection.write([...control.splice(0), ...parts], () => {
+      unansweredBytes -= answers;
+      for (const call of taken) call();
+      pump();
+    });
+  }
+
+  /** Takes up to one frame's bytes out of a stream's queue. */
+  function takeFrame(state: State, parts: Uint8Array[], taken: (() => void)[]): number {
+    const limit = Math.min(FRAME_BYTES, state.sendWindow);
+    let bytes = 0;
+    while (bytes < limit) {
+      const head = state.queue[0];
+      if (head === undefined) break;
+      const part = head.parts[head.part];
+      if (part === undefined) {
+        state.queue.shift();
+        if (head.taken !== undefined) taken.push(head.taken);
+        continue;
+      }
+      const take = Math.min(limit - bytes, part.length - head.offset);
+      if (take > 0) parts.push(part.subarray(head.offset, head.offset + take));
+      bytes += take;
+      head.offset += take;
+      if (head.offset < part.length) break;
+      head.part++;
+      head.offset = 0;
+    }
+    const head = state.queue[0];
+    if (head !== undefined && head.part === head.parts.length) {
+      state.queue.shift();
+      if (head.taken !== undefined) taken.push(head.taken);
+    }
+    state.sendWindow -= bytes;
+    state.queuedBytes -= bytes;
+    return bytes;
+  }
+
+  function pump(): void {
+    while (over === undefined && connection.unsent < HIGH_WATER_BYTES) {
+      const [state] = ready;
+      if (state === undefined) return;
+      ready.delete(state);
+      const parts: Uint8Array[] = [];
+      const taken: (() => void)[] = [];
+      for (let frames = 0; frames < RUN_FRAMES && state.queue.length > 0 && state.sendWindow > 0; frames++) {
+        const at = parts.push(Buffer.alloc(0)) - 1;
+        const bytes = takeFrame(state, parts, taken);
+        parts[at] = frame(TYPE.data, 0, state.id, bytes);
+      }
+      enlist(state);
+      write(parts, taken);
+    }
+  }
+
+  function enlist(state: State): void {
+    if (state.over === undefined && state.queue.length > 0 && state.sendWindow > 0) ready.add(state);
+  }
+
+  /** Gives back what the reader took, in steps of half a window. */
+  function consume(state: State, bytes: number): void {
+    state.consumed += bytes;
+    if (state.consumed * 2 < state.receiveLimit || state.over !== undefined) return;
+    let more = state.consumed;
+    if (state.receiveLimit === FIRST_WINDOW && wide < MAX_WIDE_STREAMS) {
+      wide++;
+      more += WIDE_WINDOW - FIRST_WINDOW;
+      state.receiveLimit = WIDE_WINDOW;
+    }
+    state.receiveWindow += more;
+    state.consumed = 0;
+    sendControl(TYPE.windowUpdate, 0, state.id, more);
+  }
+
+  function deliver(state: State, chunk: Buffer): void {
+    if (state.paused) {
+      state.kept.push(Buffer.from(chunk));
+      return;
+    }
+    state.events?.data(chunk);
+    consume(state, chunk.length);
+  }
+
+  function finish(state: State, reason: string): void {
+    if (state.over !== undefined) return;
+    state.over = reason;
+    streams.delete(state.id);
+    ready.delete(state);
+    if (state.receiveLimit === WIDE_WINDOW) wide--;
+    strayBytes += state.receiveWindow;
+    if (bodyOf === state) bodyOf = undefined;
+    state.kept.length = 0;
+    for (const { taken } of state.queue.splice(0)) taken?.();
+    state.queuedBytes = 0;
+    state.events?.closed(reason);
+    for (const listener of state.listeners) listener();
+    rest();
+  }
+
+  /** Without streams the session waits a while, and ends. */
+  function rest(): void {
+    if (streams.size > 0 || over !== undefined) return;
+    clearTimeout(idle);
+    if (leaving) {
+      close('closed by the peer');
+      return;
+    }
+    idle = setTimeout(() => close('idle'), options.idleMs);
+    idle.unref();
+  }
+
+  function resume(state: State): void {
+    state.paused = false;
+    let bytes = 0;
+    while (state.kept.length > 0 && !state.paused && state.over === undefined) {
+      const chunk = state.kept.shift();
+      if (chunk === undefined) break;
+      bytes += chunk.length;
+      state.events?.data(chunk);
+    }
+    if (bytes > 0) consume(state, bytes);
+  }
+
+  function createStream(id: number): State {
+    clearTimeout(idle);
+    const stream: YamuxStream = {
+      id,
+      transport: 'libp2p',
+      host: connection.host,
+      port: connection.port,
+      incoming: !isOurs(id),
+      get unsent() {
+        return state.queuedBytes;
+      },
+      attach(next) {
+        state.events = next;
+        if (state.over !== undefined) next.closed(state.over);
+        else if (state.paused) resume(state);
+      },
+      onClosed(listener) {
+        if (state.over !== undefined) listener();
+        else state.listeners.push(listener);
+      },
+      pause() {
+        state.paused = true;
+      },
+      resume: () => resume(state),
+      write(parts, taken) {
+        if (state.over !== undefined) {
+          taken?.();
+          return;
+        }
+        state.queue.push({ parts, taken, part: 0, offset: 0 });
+        for (const part of parts) state.queuedBytes += part.length;
+        enlist(state);
+        pump();
+      },
+      close(reason) {
+        if (state.over !== undefined) return;
+        sendControl(TYPE.windowUpdate, FLAG.rst, id, 0);
+        finish(state, reason);
+      },
+    };
+    const state: State = {
+      id,
+      stream,
+      sendWindow: FIRST_WINDOW,
+      receiveWindow: FIRST_WINDOW,
+      receiveLimit: FIRST_WINDOW,
+      consumed: 0,
+      queue: [],
+      queuedBytes: 0,
+      kept: [],
+      paused: true,
+      over: undefined,
+      events: undefined,
+      listeners: [],
+    };
+    streams.set(id, state);
+    return state;
+  }
+
+  /** The peer opens a stream. */
+  function accept(id: number): void {
+    if (isOurs(id) || id <= lastRemoteId) throw new YamuxError(`stream ${id} cannot be opened`);
+    lastRemoteId = id;
+    const now = performance.now();
+    openings = Math.min(OPENING_BURST, openings + ((now - openedAt) / 1000) * OPENING_PER_SECOND) - 1;
+    openedAt = now;
+    if (openings < 0) throw new YamuxError('flood of streams');
+    let theirs = 0;
+    for (const open of streams.keys()) if (!isOurs(open)) theirs++;
+    if (theirs >= options.maxStreams || leaving) {
+      strayBytes += FIRST_WINDOW;
+      sendControl(TYPE.windowUpdate, FLAG.rst, id, 0);
+      return;
+    }
+    const { stream } = createStream(id);
+    sendControl(TYPE.windowUpdate, FLAG.ack, id, 0);
+    options.accept(stream);
+  }
+
+  function onStreamFrame(type: number, flags: number, id: number, length: number): void {
+    if ((flags & FLAG.syn) !== 0) accept(id);
+    const state = streams.get(id);
+    if (state === undefined && (isOurs(id) ? id >= nextId : id > lastRemoteId)) {
+      throw new YamuxError(`stream ${id} was not opened`);
+    }
+    if (type === TYPE.data) {
+      if (state === undefined) strayBytes -= length;
+      else state.receiveWindow -= length;
+      if ((state?.receiveWindow ?? strayBytes) < 0) throw new YamuxError('more than its window');
+      bodyLeft = length;
+      bodyOf = state;
+    } else if (state !== undefined) {
+      state.sendWindow += length;
+      if (state.sendWindow > 0xffff_ffff) throw new YamuxError('a window without end');
+      enlist(state);
+    }
+    if (state === undefined) return;
+    if ((flags & FLAG.rst) !== 0) {
+      finish(state, 'closed by the peer');
+    } else if ((flags & FLAG.fin) !== 0) {
+      if (bodyLeft > 0) throw new YamuxError('data behind the end');
+      // A BitTorrent connection has no half: the other direction ends too.
+      sendControl(TYPE.windowUpdate, FLAG.fin, id, 0);
+      finish(state, 'closed by the peer');
+    }
+  }
+
+  function onHeader(): void {
+    const type = header[1] ?? 0;
+    const flags = header.readUInt16BE(2);
+    const id = header.readUInt32BE(4);
+    const length = header.readUInt32BE(8);
+    if (header[0] !== 0) throw new YamuxError(`version ${header[0]}`);
+    if (type === TYPE.ping) {
+      // We never ask, so an answer is a lie that changes nothing.
+      if ((flags & FLAG.syn) !== 0) sendControl(TYPE.ping, FLAG.ack, 0, length);
+    } else if (type === TYPE.goAway) {
+      leaving = true;
+      if (streams.size === 0) close('closed by the peer');
+    } else if (type === TYPE.data || type === TYPE.windowUpdate) {
+      if (id === 0) throw new YamuxError('data for the session');
+      onStreamFrame(type, flags, id, length);
+    } else {
+      throw new YamuxError(`frame of type ${type}`);
+    }
+  }
+
+  function receive(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length && over === undefined) {
+      if (bodyLeft > 0) {
+        const take = Math.min(bodyLeft, chunk.length - at);
+        const body = chunk.subarray(at, at + take);
+        bodyLeft -= take;
+        at += take;
+        if (bodyOf !== undefined) deliver(bodyOf, body);
+        continue;
+      }
+      const copied = chunk.copy(header, headerBytes, at, at + HEADER_BYTES - headerBytes);
+      headerBytes += copied;
+      at += copied;
+      if (headerBytes < HEADER_BYTES) return;
+      headerBytes = 0;
+      onHeader();
+    }
+    pump();
+  }
+
+  function data(chunk: Buffer): void {
+    try {
+      receive(chunk);
+    } catch (error) {
+      if (!(error instanceof YamuxError)) throw error;
+      close(`broke yamux: ${error.message}`);
+    }
+  }
+
+  function end(reason: string): void {
+    if (over !== undefined) return;
+    over = reason;
+    clearTimeout(idle);
+    for (const state of [...streams.values()]) finish(state, reason);
+  }
+
+  function close(reason: string): void {
+    if (over !== undefined) return;
+    connection.write([frame(TYPE.goAway, 0, 0, 0)]);
+    end(reason);
+    connection.close(reason);
+  }
+
+  return {
+    start() {
+      for (const chunk of options.rest) data(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+      connection.attach({ data, closed: end });
+      rest();
+    },
+    open() {
+      if (over !== undefined || leaving) throw new Error(over ?? 'the peer is leaving');
+      const id = nextId;
+      nextId += 2;
+      const { stream } = createStream(id);
+      sendControl(TYPE.windowUpdate, FLAG.syn, id, 0);
+      return stream;
+    },
+    close,
+  };
+}
