@@ -8,10 +8,14 @@ import { digestHex } from '#oci';
 import { encodeMetainfo } from '#torrent';
 import {
   aria2,
+  aria2Seed,
   type ClientDownload,
+  type ClientSeed,
   fixedTracker,
   libtorrent,
   libtorrentSeed,
+  webTorrent,
+  webTorrentSeed,
 } from '../support/bittorrent-clients.ts';
 import { needs } from '../support/debian.ts';
 import { makeBlob, makeSwarm, memoryStore } from '../support/swarm.ts';
@@ -24,14 +28,22 @@ async function folderOf(t: Test): Promise<string> {
   return folder;
 }
 
-const clients: readonly (readonly [string, string, ClientDownload])[] = [
-  ['aria2', 'aria2', aria2],
-  ['libtorrent', 'python3-libtorrent', libtorrent],
-];
+interface Client {
+  readonly debianPackages: readonly string[];
+  readonly download: ClientDownload;
+  readonly seed: ClientSeed;
+}
 
-for (const [name, debianPackage, download] of clients) {
+/** Transmission is apart, in swarm-transmission.test.ts. */
+const clients: Readonly<Record<string, Client>> = {
+  aria2: { debianPackages: ['aria2'], download: aria2, seed: aria2Seed },
+  libtorrent: { debianPackages: ['python3-libtorrent'], download: libtorrent, seed: libtorrentSeed },
+  WebTorrent: { debianPackages: [], download: webTorrent, seed: webTorrentSeed },
+};
+
+for (const [name, { debianPackages, download, seed }] of Object.entries(clients)) {
   t.test(`${name} downloads from our seed`, async (t) => {
-    await needs(t, [debianPackage]);
+    await needs(t, debianPackages);
     const blob = makeBlob(SIZE);
     const folder = await folderOf(t);
     const seeder = await makeSwarm(t);
@@ -42,27 +54,27 @@ for (const [name, debianPackage, download] of clients) {
       torrent,
       encodeMetainfo(blob.metainfo, { announce: [announce], webSeeds: [], peers: [] }),
     );
-    await download(t, torrent, folder);
+    await download(t, torrent, folder, seeder);
     const got = await readFile(path.join(folder, digestHex(blob.metainfo.digest)));
     t.equal(createHash('sha256').update(got).digest('hex'), blob.sha256);
     t.ok(seeder.heard.outTo.agent >= SIZE, 'all bytes came from the swarm');
   });
+
+  t.test(`we complete from a seed of ${name} alone`, async (t) => {
+    await needs(t, debianPackages);
+    const blob = makeBlob(SIZE);
+    const folder = await folderOf(t);
+    const torrent = path.join(folder, 'blob.torrent');
+    await writeFile(torrent, encodeMetainfo(blob.metainfo, { announce: [], webSeeds: [], peers: [] }));
+    await writeFile(path.join(folder, digestHex(blob.metainfo.digest)), blob.bytes);
+    const address = await seed(t, torrent, folder);
+
+    const leecher = await makeSwarm(t);
+    const store = memoryStore(blob);
+    const ours = leecher.download({ metainfo: blob.metainfo, store });
+    ours.addPeers([address]);
+    await ours.completed;
+    t.equal(createHash('sha256').update(store.bytes).digest('hex'), blob.sha256);
+    t.equal(leecher.heard.inFrom.agent, SIZE);
+  });
 }
-
-t.test('we complete from a libtorrent seed alone', async (t) => {
-  await needs(t, ['python3-libtorrent']);
-  const blob = makeBlob(SIZE);
-  const folder = await folderOf(t);
-  const torrent = path.join(folder, 'blob.torrent');
-  await writeFile(torrent, encodeMetainfo(blob.metainfo, { announce: [], webSeeds: [], peers: [] }));
-  await writeFile(path.join(folder, digestHex(blob.metainfo.digest)), blob.bytes);
-  const seed = await libtorrentSeed(t, torrent, folder);
-
-  const leecher = await makeSwarm(t);
-  const store = memoryStore(blob);
-  const download = leecher.download({ metainfo: blob.metainfo, store });
-  download.addPeers([seed]);
-  await download.completed;
-  t.equal(createHash('sha256').update(store.bytes).digest('hex'), blob.sha256);
-  t.equal(leecher.heard.inFrom.agent, SIZE);
-});

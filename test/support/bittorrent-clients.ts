@@ -3,6 +3,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { connect } from 'node:net';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -12,10 +13,22 @@ import { freePort } from './shoal.ts';
 
 /** Debian's own Python, which python3-libtorrent belongs to; another may come first on the PATH. */
 const PYTHON = '/usr/bin/python3';
+const webTorrentClient = fileURLToPath(new URL('./webtorrent-client.ts', import.meta.url));
 const libtorrentClient = fileURLToPath(new URL('./libtorrent-client.py', import.meta.url));
 
-/** Downloads the torrent into the folder; resolves when the client says that it is complete. */
-export type ClientDownload = (t: Test, torrent: string, folder: string) => Promise<void>;
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * Downloads the torrent into the folder; resolves when the client says that it is complete. The
+ * torrent's tracker names the seed; a client that asks no tracker is told of it.
+ */
+export type ClientDownload = (t: Test, torrent: string, folder: string, seed?: Address) => Promise<void>;
+
+/** Seeds what lies in the folder; resolves, with its address, when the client takes connections. */
+export type ClientSeed = (t: Test, torrent: string, folder: string) => Promise<Address>;
 
 async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
@@ -32,33 +45,96 @@ async function line(child: ChildProcess, pattern: RegExp): Promise<string> {
   throw new Error(`the client ended without ${pattern}`);
 }
 
+const ARIA2_FLAGS = ['--no-conf', '--quiet', '--disable-ipv6', '--enable-dht=false', '--bt-enable-lpd=false'];
+
 export const aria2: ClientDownload = async (_t, torrent, folder) => {
-  const flags = ['--enable-dht=false', '--enable-dht6=false', '--bt-enable-lpd=false', '--seed-time=0'];
   const port = `--listen-port=${await freePort()}`;
-  const args = [...flags, port, '--quiet', '--no-conf', '--disable-ipv6', '-d', folder, '-T', torrent];
+  const args = [...ARIA2_FLAGS, port, '--seed-time=0', '-d', folder, '-T', torrent];
   await promisify(execFile)('aria2c', args, { timeout: 120_000 });
 };
 
+export const aria2Seed: ClientSeed = async (t, torrent, folder) => {
+  const port = await freePort();
+  const mode = ['--check-integrity=true', '--seed-ratio=0', `--listen-port=${port}`];
+  const child = spawn('aria2c', [...ARIA2_FLAGS, ...mode, '-d', folder, '-T', torrent], { stdio: 'ignore' });
+  t.teardown(() => stop(child));
+  return listening(child, { host: '127.0.0.1', port });
+};
+
+async function listening(child: ChildProcess, address: Address): Promise<Address> {
+  while (!(await answers(address))) {
+    if (child.exitCode !== null) throw new Error(`the client ended with ${child.exitCode}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return address;
+}
+
+function answers(address: Address): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(address.port, address.host);
+    const tell = (answer: boolean): void => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', () => tell(true)).once('error', () => tell(false));
+  });
+}
+
 /** It takes no peers at 127.0.0.0/8, and would try each by uTP for half a minute before TCP. */
-export const transmission: ClientDownload = async (t, torrent, folder) => {
+async function startTransmission(
+  t: Test,
+  folder: string,
+  port: number,
+  flags: readonly string[],
+): Promise<ChildProcess> {
   const config = path.join(folder, 'config');
-  const finished = path.join(folder, 'finished');
-  const script = path.join(folder, 'done.sh');
   await mkdir(config, { recursive: true });
   const settings = { 'utp-enabled': false, 'dht-enabled': false, 'lpd-enabled': false };
   await writeFile(path.join(config, 'settings.json'), JSON.stringify(settings));
-  await writeFile(script, `#!/bin/sh\ntouch '${finished}'\n`, { mode: 0o755 });
-  const paths = ['--config-dir', config, '--download-dir', folder, '--finish', script];
-  const port = ['--port', String(await freePort()), '--no-portmap'];
-  const child = spawn('transmission-cli', [...paths, ...port, '-et', '-D', '-U', torrent], {
-    stdio: 'ignore',
-  });
+  const common = ['--config-dir', config, '--download-dir', folder, '--port', String(port), '--no-portmap'];
+  const child = spawn('transmission-cli', [...common, '-et', '-D', '-U', ...flags], { stdio: 'ignore' });
   t.teardown(() => stop(child));
+  return child;
+}
+
+export const transmission: ClientDownload = async (t, torrent, folder) => {
+  const finished = path.join(folder, 'finished');
+  const script = path.join(folder, 'done.sh');
+  await writeFile(script, `#!/bin/sh\ntouch '${finished}'\n`, { mode: 0o755 });
+  const child = await startTransmission(t, folder, await freePort(), ['--finish', script, torrent]);
   while (!(await exists(finished))) {
     if (child.exitCode !== null) throw new Error(`transmission ended with ${child.exitCode}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   await stop(child);
+};
+
+/** At `host`, which is not the loopback. */
+export const transmissionSeed =
+  (host: string): ClientSeed =>
+  async (t, torrent, folder) => {
+    const port = await freePort();
+    const child = await startTransmission(t, folder, port, ['--verify', torrent]);
+    return listening(child, { host, port });
+  };
+
+export const webTorrent: ClientDownload = async (t, torrent, folder, seed) => {
+  const peer = `${seed?.host}:${seed?.port}`;
+  const child = spawn(process.execPath, [webTorrentClient, 'download', torrent, folder, peer], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.teardown(() => stop(child));
+  await line(child, /^complete$/);
+  await stop(child);
+};
+
+export const webTorrentSeed: ClientSeed = async (t, torrent, folder) => {
+  const child = spawn(process.execPath, [webTorrentClient, 'seed', torrent, folder], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.teardown(() => stop(child));
+  const told = await line(child, /^listening \d+$/);
+  return { host: '127.0.0.1', port: Number(told.split(' ')[1]) };
 };
 
 export const libtorrent: ClientDownload = async (t, torrent, folder) => {
@@ -70,19 +146,14 @@ export const libtorrent: ClientDownload = async (t, torrent, folder) => {
   await stop(child);
 };
 
-/** A libtorrent session that seeds what lies in the folder. */
-export async function libtorrentSeed(
-  t: Test,
-  torrent: string,
-  folder: string,
-): Promise<{ readonly host: string; readonly port: number }> {
+export const libtorrentSeed: ClientSeed = async (t, torrent, folder) => {
   const child = spawn(PYTHON, [libtorrentClient, 'seed', torrent, folder], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.teardown(() => stop(child));
-  const listening = await line(child, /^listening \d+$/);
-  return { host: '127.0.0.1', port: Number(listening.split(' ')[1]) };
-}
+  const told = await line(child, /^listening \d+$/);
+  return { host: '127.0.0.1', port: Number(told.split(' ')[1]) };
+};
 
 /** A tracker that answers every announce with the same peers (BEP 3, BEP 23). Returns its announce URL. */
 export async function fixedTracker(
