@@ -1,6 +1,7 @@
 /** What a member does for itself: what to ask of whom, and what it does with what comes. */
 import { pipelineBlocks } from '../../src/swarm/picker/index.ts';
 import { createMeter, type Meter } from '../../src/swarm/rate/index.ts';
+import { put, read } from './inbox.ts';
 import { CANCEL, HAVE_TO_ALL, REQUEST } from './messages.ts';
 import { decide, reveal } from './uploading.ts';
 import { holds, keyOf, type Member, pack, type Side, unpack, type World } from './world.ts';
@@ -17,6 +18,7 @@ export function fill(world: World, member: Member, side: Side): void {
   const { picker } = member;
   const { number } = side;
   if (picker === undefined || !member.alive || world.choking[number ^ 1] === 1) return;
+  read(world, member);
   if (!picker.wants(number)) return;
   const { clock } = world;
   const asking = world.asking[number] ?? 0;
@@ -91,7 +93,8 @@ export function haveToAll(world: World, member: Member, piece: number): void {
   for (let at = 0; at < numbers.length; at++) {
     // Who has what we have does not change a decision of ours: left out for speed.
     if (world.holdings[row + (others[at] ?? 0)] === 1 && others[at] !== 0) continue;
-    const side = world.sides[(numbers[at] ?? 0) ^ 1];
+    const number = (numbers[at] ?? 0) ^ 1;
+    const side = world.sides[number];
     if (side !== undefined) heard(world, side, piece);
   }
 }
@@ -105,6 +108,9 @@ export function heard(world: World, side: Side, piece: number): void {
     reveal(world, owner);
   }
   if (owner.picker === undefined || holds(world, owner.id, piece)) return;
+  const choked = world.choking[side.number ^ 1] === 1;
+  if (choked && put(world, owner, side.number, piece)) return;
+  read(world, owner);
   if (owner.picker.have(side.number, piece)) fill(world, owner, side);
 }
 
@@ -129,6 +135,7 @@ function cancelPiece(world: World, number: number, piece: number): void {
 export function stalls(world: World, member: Member): void {
   const { picker, numbers, sides } = member;
   if (picker === undefined) return;
+  read(world, member);
   const { clock } = world;
   for (let at = 0; at < numbers.length; at++) {
     const number = numbers[at] ?? 0;
@@ -152,6 +159,7 @@ export function stalls(world: World, member: Member): void {
 export function rejected(world: World, side: Side, parcel: number): void {
   const blocks = unpack(world, parcel);
   if (side.closed) return;
+  read(world, side.owner);
   for (const block of blocks) {
     if (unask(world, side, keyOf(world, block))) {
       side.owner.picker?.released(side.number, block.piece, block.offset);
@@ -165,6 +173,7 @@ export function arrived(world: World, side: Side, key: number): void {
   const { owner } = side;
   const { picker } = owner;
   if (picker === undefined || side.closed || !owner.alive) return;
+  read(world, owner);
   const piece = Math.floor(key / world.blocksOfPiece);
   const block = key % world.blocksOfPiece;
   const length = Math.min(world.blockBytes, world.pieceBytes - block * world.blockBytes);

@@ -5,6 +5,7 @@ import { zoneDistance } from '../../src/swarm/ranking/index.ts';
 import { createMeter } from '../../src/swarm/rate/index.ts';
 import { createSeeding } from '../../src/swarm/seeding/index.ts';
 import { fillAll } from './downloading.ts';
+import { read } from './inbox.ts';
 import { BITFIELD, GONE, TICK } from './messages.ts';
 import type { Link } from './network.ts';
 import { decide, reveal } from './uploading.ts';
@@ -126,6 +127,7 @@ function joined(world: World, side: Side): void {
 export function gone(world: World, side: Side): void {
   if (side.closed) return;
   const { owner, number } = side;
+  read(world, owner);
   forget(side);
   owner.outstanding -= side.asked.size;
   side.asked.clear();

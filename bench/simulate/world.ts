@@ -10,6 +10,9 @@ import type { Seeding } from '../../src/swarm/seeding/index.ts';
 import type { Clock } from './clock.ts';
 import type { Link } from './network.ts';
 
+/** A member's inbox has room for half as many announcements. */
+export const INBOX = 128;
+
 /** What is the same for all members of one simulation. */
 export interface Settings {
   readonly pieceCount: number;
@@ -47,6 +50,9 @@ export interface World extends Settings {
   readonly pieces: Uint32Array;
   /** Blocks of a piece that are here and not whole, a bit each: `id × pieceCount + piece`. */
   readonly here: Uint32Array;
+  /** Pieces that a member heard of and has not looked at, `INBOX` numbers a member (see inbox.ts), and how many. */
+  readonly inbox: Uint32Array;
+  readonly unread: Uint32Array;
 
   // By side.
   /** Pieces that we have and the other has not. */
@@ -139,6 +145,8 @@ export function createWorld(
     holdings: new Uint8Array(memberCount * pieceCount),
     pieces: new Uint32Array(memberCount),
     here: new Uint32Array(memberCount * pieceCount),
+    inbox: new Uint32Array(memberCount * INBOX),
+    unread: new Uint32Array(memberCount),
     theyLack: new Uint32Array(sideCount),
     choking: new Uint8Array(sideCount).fill(1),
     waiting: new Uint32Array(sideCount),
