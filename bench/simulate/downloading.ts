@@ -37,6 +37,7 @@ export function fill(world: World, member: Member, side: Side): void {
   const blocks = picker.pick(number, room, { now: clock.now });
   if (blocks.length === 0) return;
   if (asking === 0) side.progressAt = clock.now;
+  side.asked ??= new Set();
   for (const block of blocks) side.asked.add(keyOf(world, block));
   world.asking[number] = side.asked.size;
   member.outstanding += blocks.length;
@@ -56,7 +57,7 @@ export function fillAll(world: World, member: Member): void {
 
 /** A block is expected of this side no more. True when it was. */
 function unask(world: World, side: Side, key: number): boolean {
-  if (world.asking[side.number] === 0 || !side.asked.delete(key)) return false;
+  if (side.asked?.delete(key) !== true) return false;
   world.asking[side.number] = side.asked.size;
   side.owner.outstanding--;
   return true;
@@ -94,6 +95,8 @@ export function haveToAll(world: World, member: Member, piece: number): void {
     // Who has what we have does not change a decision of ours: left out for speed.
     if (world.holdings[row + (others[at] ?? 0)] === 1 && others[at] !== 0) continue;
     const number = (numbers[at] ?? 0) ^ 1;
+    const other = others[at] ?? 0;
+    if (other !== 0 && world.choking[number ^ 1] === 1 && put(world, other, number, piece)) continue;
     const side = world.sides[number];
     if (side !== undefined) heard(world, side, piece);
   }
@@ -109,7 +112,7 @@ export function heard(world: World, side: Side, piece: number): void {
   }
   if (owner.picker === undefined || holds(world, owner.id, piece)) return;
   const choked = world.choking[side.number ^ 1] === 1;
-  if (choked && put(world, owner, side.number, piece)) return;
+  if (choked && put(world, owner.id, side.number, piece)) return;
   read(world, owner);
   if (owner.picker.have(side.number, piece)) fill(world, owner, side);
 }
@@ -145,7 +148,7 @@ export function stalls(world: World, member: Member): void {
     // A block on its way trickles in, though it counts here only when it is whole.
     if (clock.now - side.progressAt < STALL_MS || (world.sides[number ^ 1]?.flying ?? 0) > 0) continue;
     side.stalled = true;
-    for (const key of [...side.asked]) {
+    for (const key of [...(side.asked ?? [])]) {
       const piece = Math.floor(key / world.blocksOfPiece);
       if (picker.availability(piece) < 2) continue;
       unask(world, side, key);

@@ -7,13 +7,13 @@
 import { INBOX, type Member, type World } from './world.ts';
 
 /** Puts an announcement by the other side of `number` aside. False when the inbox is full. */
-export function put(world: World, member: Member, number: number, piece: number): boolean {
-  const unread = world.unread[member.id] ?? 0;
+export function put(world: World, receiver: number, number: number, piece: number): boolean {
+  const unread = world.unread[receiver] ?? 0;
   if (unread === INBOX) return false;
-  const at = member.id * INBOX + unread;
+  const at = receiver * INBOX + unread;
   world.inbox[at] = number;
   world.inbox[at + 1] = piece;
-  world.unread[member.id] = unread + 2;
+  world.unread[receiver] = unread + 2;
   return true;
 }
 

@@ -87,7 +87,7 @@ function createSide(world: World, owner: Member, other: Member): Side {
     queued: false,
     closed: false,
     flying: 0,
-    asked: new Set(),
+    asked: undefined,
     meter: undefined,
     path: undefined,
     joinedAt: clock.now,
@@ -129,8 +129,8 @@ export function gone(world: World, side: Side): void {
   const { owner, number } = side;
   read(world, owner);
   forget(side);
-  owner.outstanding -= side.asked.size;
-  side.asked.clear();
+  owner.outstanding -= world.asking[number] ?? 0;
+  side.asked?.clear();
   world.asking[number] = 0;
   owner.picker?.leave(number);
   owner.seeding?.leave(number);

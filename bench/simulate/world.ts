@@ -81,7 +81,7 @@ export interface Side {
   /** On its way to the other. */
   flying: number;
   /** What we asked the other for: `piece × blocksOfPiece + block`. */
-  readonly asked: Set<number>;
+  asked: Set<number> | undefined;
   /** Made when it is first needed: most sides never move a byte. */
   meter: Meter | undefined;
   path: Link[] | undefined;

@@ -13,6 +13,9 @@ import { createRarity } from './rarity.ts';
 /** Lists are kept up to this length, and made again when a peer's candidates are half as many. */
 const LIST_LIMIT = 128;
 
+/** Of so few pieces no lists are kept: their bits are gone through as fast, and are a tenth of the memory. */
+const LISTLESS_PIECES = 2_048;
+
 /** Candidates of one rarity that are looked at for a peer without a list. */
 const PROBES = 16;
 
@@ -90,6 +93,7 @@ export function createPieces<P>(options: {
   let counts = new Uint32Array(PEERS_AT_FIRST);
   let candidateCounts = new Uint32Array(PEERS_AT_FIRST);
   let wantedCounts = new Uint32Array(PEERS_AT_FIRST);
+  const listless = pieceCount <= LISTLESS_PIECES;
   let completePeers = 0;
   let completeNear = 0;
   let orphans = 0;
@@ -189,6 +193,20 @@ export function createPieces<P>(options: {
     return best;
   }
 
+  function rarestOfAll(state: PeerState<P>, free: boolean): number | undefined {
+    let best: number | undefined;
+    let least = Number.POSITIVE_INFINITY;
+    let ties = 0;
+    rows.each(state.at, candidates, (piece) => {
+      const peers = rarity.count(piece);
+      if (peers > least || !may(state, piece, free)) return;
+      ties = peers < least ? 1 : ties + 1;
+      least = peers;
+      if (ties === 1 || random() * ties < 1) best = piece;
+    });
+    return best;
+  }
+
   /** The rarest of some random members of both sets. */
   function rarestSampled(state: PeerState<P>, among: Bits): number | undefined {
     let best: number | undefined;
@@ -220,7 +238,7 @@ export function createPieces<P>(options: {
         peer,
         about,
         complete: false,
-        list: [],
+        list: listless ? undefined : [],
         outstanding: 0,
         pieces: new Map(),
         bytesPerSecond: 0,
@@ -306,7 +324,8 @@ export function createPieces<P>(options: {
     may,
     rarest(state, free) {
       if (candidatesOf(state) === 0) return undefined;
-      if (state.list === undefined && candidatesOf(state) <= LIST_LIMIT / 2) relist(state);
+      if (listless && candidatesOf(state) <= LIST_LIMIT) return rarestOfAll(state, free);
+      if (!listless && state.list === undefined && candidatesOf(state) <= LIST_LIMIT / 2) relist(state);
       if (state.list !== undefined) return rarestListed(state, state.list, free);
       if (restricted(state, free)) return completeNear > 0 ? undefined : rarestSampled(state, fetchable);
       const found = rarity.find(state.complete ? 0 : 1, PROBES, (piece) => rows.has(state.at, piece));
