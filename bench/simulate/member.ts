@@ -19,34 +19,45 @@ export function deliver(world: World, kind: number, a: number, b: number): void 
 function toSide(world: World, side: Side, kind: number, b: number): void {
   switch (kind) {
     case messages.REQUEST:
-      return uploading.requested(world, side, b);
+      uploading.requested(world, side, b);
+      break;
     case messages.REJECT:
-      return downloading.rejected(world, side, b);
+      downloading.rejected(world, side, b);
+      break;
     case messages.CANCEL:
-      return uploading.cancelled(world, side, b);
+      uploading.cancelled(world, side, b);
+      break;
     case messages.HAVE:
-      return downloading.heard(world, side, b);
+      downloading.heard(world, side, b);
+      break;
     case messages.BITFIELD:
-      return downloading.bitfield(world, side);
+      downloading.bitfield(world, side);
+      break;
     case messages.UNCHOKE:
-      return downloading.fill(world, side.owner, side);
+      downloading.fill(world, side.owner, side);
+      break;
     case messages.GONE:
-      return meeting.gone(world, side);
+      meeting.gone(world, side);
+      break;
     case messages.PIECE:
       downloading.arrived(world, side, b);
-      return uploading.landed(world, twin(world, side));
+      uploading.landed(world, twin(world, side));
+      break;
   }
 }
 
 function toMember(world: World, member: Member, kind: number, b: number): void {
   switch (kind) {
     case messages.HAVE_TO_ALL:
-      return downloading.haveToAll(world, member, b);
+      downloading.haveToAll(world, member, b);
+      break;
     case messages.SENT:
       member.sending = false;
-      return uploading.serve(world, member);
+      uploading.serve(world, member);
+      break;
     case messages.TICK:
-      return tick(world, member);
+      tick(world, member);
+      break;
   }
 }
 
