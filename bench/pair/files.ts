@@ -67,10 +67,9 @@ export async function fileSeed(path: string): Promise<SeedStore> {
   };
 }
 
-/** A new file that is filled piece by piece. */
+/** A file of the blob's length that is filled piece by piece; what is in it counts for nothing. */
 export async function filePartial(path: string, metainfo: Metainfo): Promise<PieceStore> {
-  const file = await open(path, 'w+');
-  await file.truncate(metainfo.length);
+  const file = await open(path, 'r+');
   const held = new Uint8Array(pieceCount(metainfo));
   let last: Promise<unknown> = Promise.resolve();
   return {

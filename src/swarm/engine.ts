@@ -28,6 +28,8 @@ import { encodeHandshake } from './wire/index.ts';
 
 const DIAL_DEADLINE_MS = 3_000;
 const DEFAULT_TRANSPORTS: readonly Transport[] = ['libp2p', 'tcp'];
+/** Who was dialled and does not greet keeps others from being dialled. */
+const GREETING_DEADLINE_MS = 5_000;
 const HANDSHAKE_DEADLINE_MS = 10_000;
 const LOOKUP_DEADLINE_MS = 10_000;
 const DEFAULT_MAX_CONNECTIONS = 500;
@@ -112,7 +114,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     }
     track(connection);
     connection.write([encodeHandshake(infoHash, peerId)]);
-    const greeting = await awaitHandshake(connection, HANDSHAKE_DEADLINE_MS);
+    const greeting = await awaitHandshake(connection, GREETING_DEADLINE_MS);
     if (greeting.handshake.infoHash === infoHash) return { connection, greeting };
     connection.close('another blob than asked for');
     throw new Error('another blob than asked for');

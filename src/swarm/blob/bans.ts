@@ -31,6 +31,13 @@ function isLoopback(host: string): boolean {
   return host.startsWith('127.') || host === '::1' || host.startsWith('::ffff:127.') || host === 'localhost';
 }
 
+function dropOldest(map: Map<string, unknown>): void {
+  for (const oldest of map.keys()) {
+    if (map.size <= MAX_RECORDS) return;
+    map.delete(oldest);
+  }
+}
+
 export function createBans(): Bans {
   const records = new Map<string, Ban>();
   const names = new Map<string, Set<string>>();
@@ -39,11 +46,7 @@ export function createBans(): Bans {
     const times = (records.get(key)?.times ?? 0) + 1;
     records.delete(key);
     records.set(key, { times, until: now + Math.min(LONGEST_BAN_MS, FIRST_BAN_MS * 4 ** (times - 1)) });
-    for (const oldest of records.keys()) {
-      if (records.size <= MAX_RECORDS) break;
-      records.delete(oldest);
-      names.delete(oldest);
-    }
+    dropOldest(records);
   }
 
   return {
@@ -52,7 +55,10 @@ export function createBans(): Bans {
       record(member.label, now);
       if (isLoopback(member.host)) return;
       const known = names.get(member.host) ?? new Set();
-      names.set(member.host, known.add(member.peerId));
+      if (known.size <= MAX_NAMES_PER_HOST) known.add(member.peerId);
+      names.delete(member.host);
+      names.set(member.host, known);
+      dropOldest(names);
       if (known.size > MAX_NAMES_PER_HOST) record(member.host, now);
     },
     has(member, now) {

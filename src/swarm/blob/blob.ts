@@ -139,7 +139,7 @@ export function createBlob(
       meetMore();
     },
     choked: (peer, dropped) => fetching?.choked(peer, dropped),
-    unchoked: (peer) => fetching?.fill(peer),
+    unchoked: (peer) => fetching?.unchoked(peer),
     interested: () => sharing.interested(),
     rejected: (peer, piece, offset) => fetching?.refused(peer, piece, offset),
     blockStart: (peer, piece, offset) => fetching?.blockStart(peer, piece, offset),
@@ -178,7 +178,7 @@ export function createBlob(
       fetching?.leave(peer);
       log.debug({ peer: peer.label, reason }, 'disconnected');
       observer.disconnected(peer.connection.transport);
-      if (peer.address !== undefined) dialer.disconnected(peer.address, true);
+      if (peer.address !== undefined) dialer.disconnected(peer.address, peer.bytesIn > 0);
       if (peers.size === 0) lonelySince = now();
       if (!closed) meetMore();
     },

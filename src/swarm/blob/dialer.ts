@@ -1,7 +1,7 @@
 /**
  * Which known members of one blob's swarm are dialled, and when again. Members of role origin
- * wait until the owner says that the others do not suffice. A failure doubles the pause before
- * the next try; a member that we parted from on purpose is not dialled again soon.
+ * wait until the owner says that the others do not suffice. A failure, and a connection that brought
+ * no block, doubles the pause before the next try.
  */
 import type { PeerAddress } from '../port.ts';
 
@@ -34,8 +34,8 @@ export interface Dialer {
   find(host: string, port: number): PeerAddress | undefined;
   /** A connection to this member exists now (whoever dialled). */
   connected(address: PeerAddress): void;
-  /** It is over; `failed` when the member is not worth an immediate new try. */
-  disconnected(address: PeerAddress, failed: boolean): void;
+  /** It is over; `useful` when a block came over it: then it is dialled again soon. */
+  disconnected(address: PeerAddress, useful: boolean): void;
   /** Dials who may be dialled. Origins only when `withOrigins`. */
   run(withOrigins: boolean): void;
   /** Members known that are not origins, neither connected nor failed: still worth waiting for. */
@@ -59,7 +59,6 @@ export function createDialer(options: DialerOptions): Dialer {
     dialling++;
     try {
       await options.dial(entry.address);
-      entry.failures = 0;
     } catch {
       if (entry.state === 'dialling') entry.state = 'idle';
       pause(entry);
@@ -92,12 +91,12 @@ export function createDialer(options: DialerOptions): Dialer {
       const entry = known.get(key(address));
       if (entry !== undefined) entry.state = 'connected';
     },
-    disconnected(address, failed) {
+    disconnected(address, useful) {
       const entry = known.get(key(address));
       if (entry === undefined) return;
       entry.state = 'idle';
-      if (failed) pause(entry);
-      else entry.notBefore = Math.max(entry.notBefore, options.now() + FIRST_PAUSE_MS);
+      if (useful) entry.failures = 0;
+      pause(entry);
     },
     run(withOrigins) {
       if (dialling >= MAX_DIALLING) return;

@@ -43,6 +43,8 @@ export interface Fetching {
   refused(peer: Peer, piece: number, offset: number): void;
   blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
   blockEnd(peer: Peer, piece: number, offset: number, length: number, stored: boolean): void;
+  /** The peer may be asked now. */
+  unchoked(peer: Peer): void;
   /** Asks this peer for more, as much as its pace wants. */
   fill(peer: Peer): void;
   prioritise(from: number, to: number): void;

@@ -164,6 +164,7 @@ export function createFetching(options: FetchingOptions): Fetching {
 
   async function verify(open: OpenPiece): Promise<void> {
     const { piece, bytes } = open;
+    open.seal();
     picker.verifying(piece);
     let digest: Uint8Array;
     try {
@@ -176,7 +177,8 @@ export function createFetching(options: FetchingOptions): Fetching {
       picker.failed(piece);
       return;
     }
-    if (closed) return;
+    // The piece may have come from elsewhere meanwhile, and then nobody is to blame for these bytes.
+    if (closed || pieces.get(piece) !== open) return;
     if (!equal(digest, pieceHash(metainfo, piece))) {
       blame(open);
       return;
@@ -191,9 +193,9 @@ export function createFetching(options: FetchingOptions): Fetching {
     const running = storing.get(piece);
     if (running !== undefined) return running;
     const write = lastWrite
-      .then(() => store.write(piece, bytes, source))
+      .then(() => (closed ? undefined : store.write(piece, bytes, source)))
       .then(
-        () => settle(piece, source),
+        () => settle(piece, source, bytes),
         (error: unknown) => {
           options.failed(error instanceof Error ? error : new Error(String(error)));
         },
@@ -211,10 +213,10 @@ export function createFetching(options: FetchingOptions): Fetching {
     return fromOrigin * 2 > open.senders.length ? 'origin-swarm' : 'peer';
   }
 
-  function settle(piece: number, source: PieceSource): void {
+  function settle(piece: number, source: PieceSource, stored: Uint8Array): void {
     if (closed) return;
     picker.verified(piece);
-    pieces.close(piece);
+    pieces.close(piece, pieces.get(piece)?.bytes === stored);
     options.settled(piece, source);
     if (picker.missing === 0 && !done) {
       done = true;
@@ -246,7 +248,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       { piece, liar: liar?.label, senders: new Set(senders.map((s) => s.label)).size },
       'piece failed its hash',
     );
-    pieces.close(piece);
+    pieces.close(piece, true);
     picker.failed(piece, trusted(piece));
     if (liar !== undefined) options.ban(liar, `sent a bad piece ${piece}`);
     fillAll();
@@ -359,6 +361,12 @@ export function createFetching(options: FetchingOptions): Fetching {
       for (const other of picker.received(peer, piece, offset)) other.cancel(piece, offset, length);
       if (open.missing === 0) void verify(open);
     },
+    unchoked(peer) {
+      // Silence before a choke is no fault: what counts is what it does with its turn.
+      const source = sources.get(peer);
+      if (source?.stalledAt !== undefined) source.stalledAt = now();
+      fill(peer);
+    },
     fill,
     prioritise(from, to) {
       picker.window(from, to);
@@ -368,7 +376,8 @@ export function createFetching(options: FetchingOptions): Fetching {
       if (store.has(piece)) return true;
       if (!equal(await sha1(bytes), pieceHash(metainfo, piece))) return false;
       if (closed) return false;
-      await keep(piece, bytes, source);
+      // Another may have brought it while this was hashed.
+      if (!store.has(piece)) await keep(piece, bytes, source);
       cancelAll(piece);
       return store.has(piece);
     },
@@ -376,7 +385,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       if (done) return;
       for (const [peer, source] of sources) {
         if (peer.outstanding > 0 && at - peer.progressAt > STALL_MS) stall(peer, source, at);
-        if (source.stalledAt !== undefined && at - source.stalledAt > GIVE_UP_MS) {
+        if (source.stalledAt !== undefined && !peer.choking && at - source.stalledAt > GIVE_UP_MS) {
           peer.close('asked for blocks and sent none');
           continue;
         }

@@ -33,6 +33,9 @@ export interface OpenPiece {
   /** A writer has gone: its block is free again. */
   abandon(writer: Writer): void;
   has(offset: number): boolean;
+  /** Every block is here: a thread reads the buffer now, and the store will. */
+  seal(): void;
+  readonly sealed: boolean;
   /** Nobody writes into it any more: its buffer gets another use. */
   release(): void;
 }
@@ -43,6 +46,8 @@ export interface PieceMemory {
   take(bytes: number, guaranteed: boolean): SharedArrayBuffer | undefined;
   /** Gives a buffer back for others. */
   give(buffer: SharedArrayBuffer): void;
+  /** The buffer counts no more and gets no other use: somebody may still be reading it. */
+  drop(buffer: SharedArrayBuffer): void;
   /** Room that is left, in bytes. */
   readonly left: number;
 }
@@ -54,6 +59,15 @@ export function createPieceMemory(maxBytes: number): PieceMemory {
   const spare = new Map<number, SharedArrayBuffer[]>();
   let spareBytes = 0;
   let taken = 0;
+
+  function free(bytes: number): void {
+    taken -= bytes;
+    if (taken > 0) return;
+    // Nothing is downloaded: an idle agent keeps no buffers.
+    spare.clear();
+    spareBytes = 0;
+  }
+
   return {
     get left() {
       return Math.max(0, maxBytes - taken);
@@ -68,18 +82,14 @@ export function createPieceMemory(maxBytes: number): PieceMemory {
     },
     give(buffer) {
       const bytes = buffer.byteLength;
-      taken -= bytes;
-      if (taken === 0) {
-        // Nothing is downloaded: an idle agent keeps no buffers.
-        spare.clear();
-        spareBytes = 0;
-      } else if (spareBytes + bytes <= SPARE_BYTES) {
-        const list = spare.get(bytes) ?? [];
-        spare.set(bytes, list);
-        list.push(buffer);
-        spareBytes += bytes;
-      }
+      free(bytes);
+      if (taken === 0 || spareBytes + bytes > SPARE_BYTES) return;
+      const list = spare.get(bytes) ?? [];
+      spare.set(bytes, list);
+      list.push(buffer);
+      spareBytes += bytes;
     },
+    drop: (buffer) => free(buffer.byteLength),
   };
 }
 
@@ -94,8 +104,11 @@ export interface Pieces {
   get(piece: number): OpenPiece | undefined;
   /** The open piece, opened now when it was not; undefined when there is no memory. */
   ensure(piece: number): OpenPiece | undefined;
-  /** Done with it, whatever came of it: its memory is free. */
-  close(piece: number): void;
+  /**
+   * Done with it, whatever came of it: its memory is free. The buffer of a sealed piece is used
+   * again only when `atRest`, that is when nothing hashes or stores it any more.
+   */
+  close(piece: number, atRest?: boolean): void;
   /** A peer has gone. */
   abandon(writer: Writer): void;
   clear(): void;
@@ -106,6 +119,7 @@ function createOpenPiece(piece: number, bytes: Uint8Array<SharedArrayBuffer>): O
   const senders: (Sender | undefined)[] = new Array(blocks).fill(undefined);
   const writers: (Writer | undefined)[] = new Array(blocks).fill(undefined);
   let missing = blocks;
+  let sealed = false;
   return {
     piece,
     bytes,
@@ -135,6 +149,12 @@ function createOpenPiece(piece: number, bytes: Uint8Array<SharedArrayBuffer>): O
       }
     },
     has: (offset) => senders[offset / BLOCK_BYTES] !== undefined,
+    seal() {
+      sealed = true;
+    },
+    get sealed() {
+      return sealed;
+    },
     release() {
       for (const writer of writers) writer?.dropBlock();
     },
@@ -150,12 +170,13 @@ export function createPieces(options: {
   const { pieceLength, memory } = options;
   const open = new Map<number, OpenPiece>();
 
-  function close(piece: number): void {
+  function close(piece: number, atRest = false): void {
     const closing = open.get(piece);
     if (closing === undefined) return;
     closing.release();
     open.delete(piece);
-    memory.give(closing.bytes.buffer);
+    if (closing.sealed && !atRest) memory.drop(closing.bytes.buffer);
+    else memory.give(closing.bytes.buffer);
   }
 
   return {

@@ -3,6 +3,7 @@
  * for the blob is told to the owner. Conditions under which a peer is closed:
  * - it broke the wire protocol (WireError), or queues more requests than it may
  * - it wasted more than its budget (see budget.ts)
+ * - it asks and does not take the answers
  * - it was silent for three minutes, or the connection failed
  */
 import { createMeter } from '../rate/index.ts';
@@ -28,8 +29,10 @@ import {
   DEFAULT_REQUEST_QUEUE,
   KEEP_ALIVE_MS,
   MAX_QUEUED_REQUESTS,
+  MAX_UNSENT_BYTES,
   OUR_REQUEST_QUEUE,
   SILENCE_MS,
+  TAKE_MS,
   WASTE_BITFIELD,
   WASTE_BLOCK,
   WASTE_MESSAGE,
@@ -45,6 +48,7 @@ export function createPeer(options: PeerOptions): Peer {
   const outbox = createOutbox((bytes) => {
     sentAt = now();
     connection.write([bytes]);
+    if (connection.unsent > MAX_UNSENT_BYTES) offend('does not read what it is sent');
   });
   const asked = createAsked(options.pieceLength);
   const budget = createWasteBudget(connectedAt);
@@ -58,6 +62,7 @@ export function createPeer(options: PeerOptions): Peer {
     memory: options.memory,
     limiter: options.uploadLimiter,
     rate: () => up.rate(now()),
+    now,
     flush: () => outbox.flush(),
     sent: (bytes) => {
       sentAt = now();
@@ -184,7 +189,9 @@ export function createPeer(options: PeerOptions): Peer {
         else waste(WASTE_MESSAGE, 'extended messages');
         return;
       }
-      waste(WASTE_MESSAGE, 'extended handshakes');
+      // A new zone may move it in the picker, which costs as much as a bitfield.
+      waste(introduced ? WASTE_BITFIELD : WASTE_MESSAGE, 'extended handshakes');
+      if (closed) return;
       const theirs = decodeExtendedHandshake(payload);
       requestQueue = theirs.requestQueue ?? requestQueue;
       metadataId = theirs.metadataId ?? metadataId;
@@ -202,9 +209,10 @@ export function createPeer(options: PeerOptions): Peer {
       return events.blockStart(peer, piece, offset);
     },
     blockEnd(piece, offset, length, stored) {
+      // What nobody asked for is no progress: it must not hide that what was asked for does not come.
+      if (!expected) return;
       progressAt = now();
       down.add(length);
-      if (!expected) return;
       asked.settle(piece, offset);
       events.blockEnd(peer, piece, offset, length, stored);
     },
@@ -340,6 +348,7 @@ export function createPeer(options: PeerOptions): Peer {
     dropBlock: () => decoder.dropBlock(),
     tick(at) {
       if (at - heardAt > SILENCE_MS) peer.close('silent for three minutes');
+      else if (at - (uploads.untakenSince ?? at) > TAKE_MS) offend('does not take what it asked for');
       else if (at - sentAt > KEEP_ALIVE_MS) outbox.addKeepAlive();
     },
     close(reason) {

@@ -15,6 +15,15 @@ export const KEEP_ALIVE_MS = 100_000;
 /** A peer that sent nothing for so long is gone. */
 export const SILENCE_MS = 180_000;
 
+/**
+ * A peer that does not take a run of blocks for so long holds memory that others wait for. The
+ * shortest run, 128 KiB, is taken in time at 4 KiB/s.
+ */
+export const TAKE_MS = 30_000;
+
+/** What may wait to be sent to one peer: its runs of blocks, and small messages up to the info dictionary's size. */
+export const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
+
 /** The name that other clients show. */
 export const CLIENT = 'Shoal 0.1';
 

@@ -33,6 +33,7 @@ export interface UploadOptions {
   readonly limiter: RateLimiter;
   /** Our pace to this peer, bytes per second. */
   readonly rate: () => number;
+  readonly now: () => number;
   /** Control messages leave before block data. */
   readonly flush: () => void;
   readonly sent: (bytes: number) => void;
@@ -47,6 +48,8 @@ export interface Uploads {
   readonly queued: number;
   /** Requests that wait or whose bytes are being read. */
   readonly pendingBytes: number;
+  /** Since when the system has not taken a run that was written; undefined when it took all. */
+  readonly untakenSince: number | undefined;
   add(request: BlockRequest): void;
   /** Starts what can start; called after a batch of `add`, so that neighbours find each other. */
   pump(): void;
@@ -67,6 +70,8 @@ export function createUploads(options: UploadOptions): Uploads {
   let reading = false;
   let asked = false;
   let stopped = false;
+  /** When each run was written that is not taken yet, oldest first. */
+  const writtenAt: number[] = [];
 
   const position = (request: BlockRequest): number => request.piece * pieceLength + request.offset;
 
@@ -160,7 +165,9 @@ export function createUploads(options: UploadOptions): Uploads {
       at += request.length;
     });
     options.flush();
+    writtenAt.push(options.now());
     connection.write(parts, () => {
+      writtenAt.shift();
       release(buffer);
       options.sent(bytes);
       pump();
@@ -182,6 +189,9 @@ export function createUploads(options: UploadOptions): Uploads {
     },
     get pendingBytes() {
       return queuedBytes;
+    },
+    get untakenSince() {
+      return writtenAt[0];
     },
     add(request) {
       queue.push(request);
