@@ -138,7 +138,12 @@ export function createChoker<P>(options: ChokerOptions = {}): Choker<P> {
     return state;
   }
 
-  function isOver(state: PeerState<P>, candidate: ChokeCandidate<P>, turnBytes: number, now: number): boolean {
+  function isOver(
+    state: PeerState<P>,
+    candidate: ChokeCandidate<P>,
+    turnBytes: number,
+    now: number,
+  ): boolean {
     if (candidate.waiting !== false) state.busyAt = now;
     return candidate.bytesSent - state.from >= turnBytes || now - state.busyAt > idleMs;
   }
