@@ -146,13 +146,13 @@ export async function startDownload(
     const { swarmDownload, membership } = await onceMoreWithRoom(context, metainfo, partial, fetchPieces);
     state = 'verifying';
     try {
-      await partial.commit();
+      // Clients need not wait for the disk: they have the rest as soon as the digest is right.
+      await partial.commit({ onVerified: () => followers.complete() });
     } catch (error) {
       await Promise.allSettled([swarmDownload.close(), membership.leave()]);
       throw error;
     }
     state = 'complete';
-    followers.complete();
     metrics.blobFetched((performance.now() - startedAt) / 1000);
     log.info({ size: metainfo.length, ...swarmDownload.stats() }, 'blob complete');
     await context.catalog.put(metainfo);

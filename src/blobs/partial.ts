@@ -143,13 +143,14 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
     await end(remove);
   }
 
-  async function becomeBlob(): Promise<BlobInfo> {
+  async function becomeBlob(onVerified: (() => void) | undefined): Promise<BlobInfo> {
     // The follower is lost with its thread; the bytes are not.
     const actual = await follower.finish(length).catch(() => hashing.sha256File(dataPath));
     if (actual !== digestHex(digest)) {
       await end(true);
       throw new BlobStoreError('digest-mismatch', `expected ${digest}, got sha256:${actual}`);
     }
+    onVerified?.();
     const info = await owner.adopt(dataPath, data, digest, length);
     life = 'committed';
     await rm(statePath, { force: true });
@@ -179,11 +180,11 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
       writing.set(piece, work);
       return work;
     },
-    async commit() {
+    async commit(options = {}) {
       if (life !== 'open') throw new BlobStoreError('closed');
       if (committing !== undefined) throw new BlobStoreError('busy');
       if (verifiedBytes !== length) throw new BlobStoreError('invalid', 'pieces are missing');
-      committing = becomeBlob().finally(() => {
+      committing = becomeBlob(options.onVerified).finally(() => {
         committing = undefined;
       });
       return committing;

@@ -82,9 +82,10 @@ export interface PartialBlob {
   /**
    * All pieces are here: checks the whole blob's sha256 (computed in the background as the
    * contiguous prefix grew) and makes it a complete blob. 'digest-mismatch' discards the partial.
-   * Reads of this partial go on working afterwards.
+   * Reads of this partial go on working afterwards. `onVerified` is called as soon as the sha256 is
+   * right, before the disk has confirmed the blob.
    */
-  commit(): Promise<BlobInfo>;
+  commit(options?: { readonly onVerified?: () => void }): Promise<BlobInfo>;
   /** Lets go; the pieces stay for a later run. */
   close(): Promise<void>;
   /** Gives the pieces up and removes them; does nothing after `close`. Like `close`, waits for a running commit. */

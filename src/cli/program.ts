@@ -2,7 +2,7 @@
  * Runs a long-lived program: logs, metrics, signals, reload and systemd. The first SIGTERM or SIGINT
  * drains, a second one exits at once, SIGHUP reads the configuration again.
  */
-
+import { flushCompileCache } from 'node:module';
 import type { OptionTable } from '#config';
 import { formatHostPort, type HostPort } from '#http';
 import { createLogger, createMetrics, type Logger, type LogOptions, type Metrics } from '#telemetry';
@@ -28,6 +28,9 @@ const DRAIN_DEADLINE_MS = 31_000;
 
 type ProgramTable = OptionTable & { readonly 'log.level': unknown };
 type Level = NonNullable<LogOptions['level']>;
+
+/** What was compiled by then is kept for the next start (see bin/shoal), also when this one ends by kill -9. */
+const KEEP_COMPILED_MS = 60_000;
 
 export async function runProgram<T extends ProgramTable>(
   name: string,
@@ -55,6 +58,7 @@ export async function runProgram<T extends ProgramTable>(
   log.info(addresses, 'ready');
   notifier.ready();
   process.send?.({ ready: addresses } satisfies ReadyMessage);
+  setTimeout(flushCompileCache, KEEP_COMPILED_MS).unref();
   const reload = reloader(invocation, log);
   process.on('SIGHUP', reload);
 

@@ -96,10 +96,7 @@ export function createSharing(options: SharingOptions): Sharing {
         peer.greet(isEmpty() ? 'none' : 'held', false);
         return;
       }
-      // Who is alone with us may know everything: it can fetch in the order that its client needs,
-      // and those who come later get the beginning from it.
-      const alone = [...holdings.peers()].length === 1;
-      const everything = alone || !peer.peerId.startsWith(OUR_KIND);
+      const everything = !peer.peerId.startsWith(OUR_KIND);
       peer.greet(everything ? 'all' : 'none', true);
       seeding.join(peer, now(), everything);
       reveal();

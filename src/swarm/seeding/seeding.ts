@@ -62,6 +62,9 @@ const PATIENCE_MS = 2_000;
 /** A peer is hungry after so many of its own usual intervals between two pieces. */
 const PATIENCE_INTERVALS = 4;
 
+/** The next piece to show is one of so many. */
+const SPREAD = 8;
+
 /** Pieces that are looked at for the rarest one. */
 const PROBES = 32;
 
@@ -111,6 +114,9 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   const pool = Uint32Array.from({ length: pieceCount }, (_, piece) => piece);
   const place = Uint32Array.from(pool);
   let fresh = pieceCount;
+  const isFresh = (piece: number): boolean => (place[piece] ?? pieceCount) < fresh;
+  /** No piece before this one is fresh. */
+  let front = 0;
   let pending = 0;
   let takenLately = 0;
   let takenPerMs = 0;
@@ -134,6 +140,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   function sort(piece: number): void {
     const at = place[piece] ?? 0;
     const unknown = copies[piece] === 0 && shows[piece] === 0;
+    if (unknown) front = Math.min(front, piece);
     if (unknown && at >= fresh) swap(at, fresh++);
     else if (!unknown && at < fresh) swap(at, --fresh);
   }
@@ -258,13 +265,22 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     }
   }
 
-  /** What is fresh is unknown to every peer. */
-  const anyFresh = (): number | undefined => (fresh > 0 ? pool[Math.floor(random() * fresh)] : undefined);
+  /**
+   * A piece that is unknown to every peer, from the beginning of the blob: clients read in order, so
+   * the swarm fills in order, and nobody has half of the blob left to read when the last piece comes.
+   * Out of a few, so that seeds that do not know of each other show different ones.
+   */
+  function nextFresh(): number | undefined {
+    if (fresh === 0) return undefined;
+    while (!isFresh(front)) front++;
+    let choice = Math.floor(random() * Math.min(fresh, SPREAD));
+    for (let piece = front; ; piece++) if (isFresh(piece) && choice-- === 0) return piece;
+  }
 
   /** Shows one more piece, if there is one for this peer. */
   function showNext(state: PeerState<P>, now: number): number | undefined {
     if (state.closed) return undefined;
-    const piece = anyFresh() ?? (isHungry(state, now) ? rarestFor(state) : undefined);
+    const piece = nextFresh() ?? (isHungry(state, now) ? rarestFor(state) : undefined);
     if (piece !== undefined) show(state, piece, now);
     return piece;
   }
