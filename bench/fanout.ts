@@ -2,7 +2,7 @@
  * A rollout: N nodes, each behind a limited link of its own, want the same blobs at the same time.
  *
  *     sudo node bench/fanout.ts [--nodes 8] [--rate 100mbit] [--size MiB] [--blobs 1] [--slow N] [--kill N]
- *                               [--stagger SECONDS] [--only shoal,libtorrent] [--flags '…'] [--json]
+ *                               [--stagger SECONDS] [--only shoal,libtorrent] [--flags '…'] [--json] [--plot FILE.svg]
  *
  * Shoal runs as its users run it: an origin and N agents, pulled from through their mirrors. libtorrent
  * runs as a seed and N downloaders that all know each other. Both in the same run. Prints when the
@@ -10,13 +10,14 @@
  * the seed sent ÷ the bytes. Every node's sha256 is checked. --slow nodes have a tenth of the rate; --kill
  * nodes are killed half-way; --stagger starts the nodes one after another.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { runLibtorrent } from './fanout/libtorrent.ts';
 import { createNetwork } from './fanout/network.ts';
 import { runShoal } from './fanout/shoal.ts';
+import { drawFanout, type FanoutRow } from './plot/figures.ts';
 
 const { values } = parseArgs({
   options: {
@@ -30,6 +31,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: 'shoal,libtorrent' },
     flags: { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
+    plot: { type: 'string' },
   },
 });
 
@@ -74,6 +76,7 @@ console.log(
   `${scenario.nodes} nodes at ${values.rate}, ${blobs} blob(s) of ${values.size} MiB in all, bound ${bound.toFixed(1)} s`,
 );
 console.log('engine       first   median     last   last ÷ bound   seed ÷ bytes');
+const rows: FanoutRow[] = [];
 for (const name of values.only.split(',') as (keyof typeof engines)[]) {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-fanout-'));
   const network = await createNetwork(scenario.nodes + 1, values.rate);
@@ -93,6 +96,7 @@ for (const name of values.only.split(',') as (keyof typeof engines)[]) {
       ratio: last / bound,
       seed: outcome.seedBytes / bytes,
     };
+    rows.push(row);
     const cell = (value: number): string => `${value.toFixed(1)} s`.padStart(8);
     console.log(
       values.json
@@ -104,3 +108,4 @@ for (const name of values.only.split(',') as (keyof typeof engines)[]) {
     await rm(folder, { recursive: true, force: true });
   }
 }
+if (values.plot !== undefined) await writeFile(values.plot, drawFanout(rows));

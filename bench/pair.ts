@@ -2,7 +2,7 @@
  * Throughput and processor time of one seed and one downloader on the loopback, each a process of
  * its own over real files: our engine on plain TCP and on libp2p (Noise and yamux), libtorrent, WebTorrent, and nginx to curl, in one run.
  *
- *     node bench/pair.ts [--size MiB] [--rounds N] [--only shoal,libp2p,libtorrent,webtorrent,nginx] [--json]
+ *     node bench/pair.ts [--size MiB] [--rounds N] [--only shoal,libp2p,libtorrent,webtorrent,nginx] [--json] [--plot FILE.svg]
  *
  * Prints MiB/s, processor seconds a GiB on both sides (from the moment both are ready), peak
  * memory, and the ratios to libtorrent. Each result's sha256 is checked. All write in place into a
@@ -20,6 +20,7 @@ import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 import { encodeMetainfo } from '#torrent';
 import { type Described, describe, saveDescription, toMetainfo } from './pair/files.ts';
+import { drawPairRates } from './plot/figures.ts';
 
 const { values } = parseArgs({
   options: {
@@ -27,6 +28,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     only: { type: 'string', default: 'shoal,libp2p,libtorrent,webtorrent,nginx' },
     json: { type: 'boolean', default: false },
+    plot: { type: 'string' },
     profile: { type: 'string' },
     folder: { type: 'string', default: os.tmpdir() },
   },
@@ -261,6 +263,7 @@ try {
       receiverRssMib: median(runs.map((one) => one.receiverRss)) / 1024,
     };
   });
+  if (values.plot !== undefined) await writeFile(values.plot, drawPairRates(rows));
   const base = rows.find((row) => row.engine === 'libtorrent');
   if (values.json) {
     process.stdout.write(`${JSON.stringify({ mebibytes, rows })}\n`);

@@ -1,11 +1,12 @@
 /**
  * A discrete-event simulation of swarms that drives the engine's own picker, choker, seeding and
- * ranking: `node bench/simulate.ts [scenario...] [--key=value...]`. Without names all scenarios
- * run, the largest last. `--key=value` overrides a number of each scenario (`--runBytes=65536`).
- * It prints a table and writes an SVG plot for each scenario into bench/results/.
+ * ranking: `node bench/simulate.ts [scenario...] [--json] [--plot=FILE.svg] [--key=value...]`. Without
+ * names all scenarios run, the largest last. `--key=value` overrides a number of each scenario
+ * (`--runBytes=65536`). It prints a table, or with `--json` a line for each scenario, and draws when
+ * the nodes were complete.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { drawCurve } from './simulate/plot.ts';
+import { writeFile } from 'node:fs/promises';
+import { drawSimulated, type Simulated } from './plot/figures.ts';
 import { scenarios } from './simulate/scenarios.ts';
 import { type Outcome, type Scenario, simulate } from './simulate/swarm.ts';
 
@@ -33,25 +34,28 @@ function line(cells: readonly string[]): string {
 }
 
 const names = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const flags = process.argv
+  .slice(2)
+  .filter((argument) => argument.startsWith('--'))
+  .map((argument) => argument.slice(2).split('='));
+const json = flags.some(([key]) => key === 'json');
+const plot = flags.find(([key]) => key === 'plot')?.[1];
 const overrides = Object.fromEntries(
-  process.argv
-    .slice(2)
-    .filter((argument) => argument.startsWith('--'))
-    .map((argument) => {
-      const [key, value] = argument.slice(2).split('=');
-      return [key, Number(value)];
-    }),
+  flags.filter(([key]) => key !== 'json' && key !== 'plot').map(([key, value]) => [key, Number(value)]),
 ) as Partial<Scenario>;
 const chosen = scenarios.filter(({ name }) => names.length === 0 || names.includes(name));
 if (chosen.length === 0) {
   console.error(`no such scenario; there are: ${scenarios.map(({ name }) => name).join(' ')}`);
   process.exit(2);
 }
-const folder = new URL('results/', import.meta.url);
-await mkdir(folder, { recursive: true });
-console.log(line(columns.map(([title]) => title)));
+const runs: Simulated[] = [];
+if (!json) console.log(line(columns.map(([title]) => title)));
 for (const scenario of chosen.toSorted((a, b) => a.nodes - b.nodes)) {
-  const outcome = simulate({ ...scenario, ...overrides });
-  console.log(line(columns.map(([, cell]) => cell(outcome))));
-  await writeFile(new URL(`simulate-${scenario.name}.svg`, folder), drawCurve(outcome));
+  const { scenario: ran, ...outcome } = simulate({ ...scenario, ...overrides });
+  const run = { name: ran.name, nodes: ran.nodes, ...outcome };
+  runs.push(run);
+  console.log(
+    json ? JSON.stringify(run) : line(columns.map(([, cell]) => cell({ scenario: ran, ...outcome }))),
+  );
 }
+if (plot !== undefined) await writeFile(plot, drawSimulated(runs));

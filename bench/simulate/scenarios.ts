@@ -17,7 +17,7 @@ const base: Omit<Scenario, 'name' | 'nodes'> = {
   seed: 1,
   dials: 20,
   originPeers: 50,
-  slots: 4,
+  slots: 8,
   turnBytes: 512 * KIB,
   runBytes: 64 * KIB,
   windowBytes: 1 * MIB,

@@ -1,9 +1,11 @@
 /** Runs one scenario: who is there, how they meet, what happens to them; and measures. */
 import { rankMembers } from '../../src/swarm/ranking/index.ts';
-import { createEvents } from './events.ts';
-import { createMember, type Member, type World } from './member.ts';
+import { createClock } from './clock.ts';
+import { connect, createMember, leave } from './meeting.ts';
+import { deliver } from './member.ts';
 import { createLink, type Link } from './network.ts';
 import { createRandom } from './random.ts';
+import { createWorld, type Member } from './world.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -37,8 +39,6 @@ export interface Scenario {
   readonly boundMs?: number;
   /** Only these nodes count for the time of the last. Default: all that live. */
   readonly counted?: (index: number) => boolean;
-  /** Told of each block that is sent, for closer looks. */
-  readonly onSent?: (now: number, from: Member, to: Member, bytes: number) => void;
 }
 
 export interface Outcome {
@@ -54,7 +54,6 @@ export interface Outcome {
   readonly wasted: number;
   readonly events: number;
   readonly wallMs: number;
-  readonly members: readonly Member[];
 }
 
 interface Rack {
@@ -65,67 +64,41 @@ interface Rack {
 export function simulate(scenario: Scenario): Outcome {
   const began = performance.now();
   const random = createRandom(scenario.seed);
-  const events = createEvents();
+  const clock = createClock(scenario.latencyMs);
   const { nodes, perRack, bytesPerSecond, blobBytes } = scenario;
-  const rackCount = perRack === undefined ? 0 : Math.ceil(nodes / perRack);
-  const rackRate = (bytesPerSecond * (perRack ?? 0)) / (scenario.oversubscription ?? 1);
-  const racks: Rack[] = Array.from({ length: rackCount }, () => ({
-    up: createLink(rackRate),
-    down: createLink(rackRate),
-  }));
-  const rackOf = (member: Member): number | undefined =>
-    perRack === undefined || member.origin ? undefined : Math.floor((member.id - 1) / perRack);
+  const racks = createRacks(scenario);
   const boundMs = scenario.boundMs ?? (blobBytes / bytesPerSecond) * 1_000;
-  const pieceCount = Math.ceil(blobBytes / scenario.pieceBytes);
-  const world: World = {
-    events,
+  const world = createWorld({
+    ...scenario,
+    clock,
     random,
-    pieceCount,
-    holdings: new Uint8Array((nodes + 1) * pieceCount),
-    pieceBytes: scenario.pieceBytes,
-    blockBytes: scenario.blockBytes,
-    latencyMs: scenario.latencyMs,
-    windowBytes: scenario.windowBytes,
-    runBytes: scenario.runBytes,
-    slots: scenario.slots,
-    turnBytes: scenario.turnBytes,
-    path(from, to) {
-      const leaves = rackOf(from);
-      const enters = rackOf(to);
-      if (leaves === enters) return [from.up, to.down];
-      const path = [from.up];
-      const outer = leaves === undefined ? undefined : racks[leaves];
-      const inner = enters === undefined ? undefined : racks[enters];
-      if (outer !== undefined) path.push(outer.up);
-      if (inner !== undefined) path.push(inner.down);
-      path.push(to.down);
-      return path;
-    },
-    sent: (from, to, bytes) => scenario.onSent?.(events.now, from, to, bytes),
-  };
+    pieceCount: Math.ceil(blobBytes / scenario.pieceBytes),
+    memberCount: nodes + 1,
+    connectionCount: nodes * scenario.dials + scenario.originPeers,
+    path: (from, to) => pathBetween(racks, perRack, from, to),
+  });
+  const zoneOf = (index: number): string | undefined =>
+    scenario.zones === true && perRack !== undefined ? `dc/rack${Math.floor(index / perRack)}` : undefined;
 
   const origin = createMember(world, {
-    id: 0,
     zone: scenario.zones === true ? 'core' : undefined,
     up: createLink(bytesPerSecond),
     down: createLink(bytesPerSecond),
-    origin: true,
   });
   const members: Member[] = [];
+  const zones = new Map<string, Member[]>();
   let originPeers = 0;
 
-  function arrive(index: number): void {
+  function arrive(index: number): Member {
     const rate = bytesPerSecond * (scenario.part?.(index) ?? 1);
-    const zone =
-      scenario.zones === true && perRack !== undefined ? `dc/rack${Math.floor(index / perRack)}` : undefined;
-    const member = createMember(world, {
-      id: index + 1,
-      zone,
-      up: createLink(rate),
-      down: createLink(rate),
-      origin: false,
-    });
+    const zone = zoneOf(index);
+    const member = createMember(world, { zone, up: createLink(rate), down: createLink(rate) });
     members.push(member);
+    if (zone === undefined) return member;
+    const near = zones.get(zone);
+    if (near === undefined) zones.set(zone, [member]);
+    else near.push(member);
+    return member;
   }
 
   /** As a tracker does: some random members, of whom the ranking chooses; and the zone's, when zones are known. */
@@ -138,7 +111,7 @@ export function simulate(scenario: Scenario): Outcome {
         const other = members[Math.floor(random() * members.length)];
         if (other !== undefined) known.push(other);
       }
-      if (member.zone !== undefined) known.push(...members.filter((other) => other.zone === member.zone));
+      if (member.zone !== undefined) known.push(...(zones.get(member.zone) ?? []));
     }
     const addresses = [...new Set(known)]
       .filter((other) => other !== member && other.alive)
@@ -149,27 +122,21 @@ export function simulate(scenario: Scenario): Outcome {
         ...(other.zone === undefined ? {} : { zone: other.zone }),
       }));
     const ranked = rankMembers(addresses, { zone: member.zone, limit: scenario.dials, random });
-    for (const { member: other } of ranked.slice(0, scenario.dials)) member.connect(other);
+    for (const { member: other } of ranked.slice(0, scenario.dials)) connect(world, member, other);
     if (originPeers >= scenario.originPeers) return;
     originPeers++;
-    member.connect(origin);
+    connect(world, member, origin);
   }
 
-  if (scenario.arrivalMs === undefined) {
+  const { arrivalMs } = scenario;
+  if (arrivalMs === undefined) {
     for (let index = 0; index < nodes; index++) arrive(index);
     for (const index of shuffled(nodes, random)) {
       const member = members[index];
-      if (member !== undefined) events.at(random() * 50, () => meet(member));
+      if (member !== undefined) clock.call(random() * 50, () => meet(member));
     }
   } else {
-    const { arrivalMs } = scenario;
-    for (let index = 0; index < nodes; index++) {
-      events.at(index * arrivalMs, () => {
-        arrive(index);
-        const member = members[index];
-        if (member !== undefined) meet(member);
-      });
-    }
+    for (let index = 0; index < nodes; index++) clock.call(index * arrivalMs, () => meet(arrive(index)));
   }
 
   const { killed } = scenario;
@@ -178,17 +145,19 @@ export function simulate(scenario: Scenario): Outcome {
     const watch = (): void => {
       const missing = members.map((member) => member.picker?.missing ?? 0).toSorted((a, b) => a - b);
       if ((missing[nodes >> 1] ?? 0) > world.pieceCount / 2) {
-        events.at(events.now + 50, watch);
+        clock.call(clock.now + 50, watch);
         return;
       }
-      for (const victim of victims) members[victim]?.leave();
+      for (const victim of victims.map((index) => members[index])) {
+        if (victim !== undefined) leave(world, victim);
+      }
     };
-    events.at(0, watch);
+    clock.call(0, watch);
   }
 
-  const span = (scenario.arrivalMs ?? 0) * nodes;
+  const span = (arrivalMs ?? 0) * nodes;
   for (let end = 0; end < span + boundMs * 30; end += boundMs / 4) {
-    events.run(end);
+    clock.run(end, (kind, a, b) => deliver(world, kind, a, b));
     if (end > span && members.every((member) => !member.alive || member.doneAt !== undefined)) break;
   }
 
@@ -204,13 +173,32 @@ export function simulate(scenario: Scenario): Outcome {
     times,
     unfinished: living.length - times.length,
     originBlobs: origin.sentBytes / blobBytes,
-    rackMean: rackCount === 0 ? undefined : into.reduce((sum, one) => sum + one, 0) / rackCount,
-    rackMost: rackCount === 0 ? undefined : Math.max(...into),
+    rackMean: racks.length === 0 ? undefined : into.reduce((sum, one) => sum + one, 0) / racks.length,
+    rackMost: racks.length === 0 ? undefined : Math.max(...into),
     wasted: members.reduce((sum, member) => sum + member.wastedBytes, 0) / (blobBytes * nodes),
-    events: events.count,
-    members,
+    events: clock.count,
     wallMs: performance.now() - began,
   };
+}
+
+function createRacks({ nodes, perRack, bytesPerSecond, oversubscription = 1 }: Scenario): Rack[] {
+  if (perRack === undefined) return [];
+  const rate = (bytesPerSecond * perRack) / oversubscription;
+  return Array.from({ length: Math.ceil(nodes / perRack) }, () => ({
+    up: createLink(rate),
+    down: createLink(rate),
+  }));
+}
+
+/** The links between two members; the origin is outside all racks. */
+function pathBetween(racks: readonly Rack[], perRack: number | undefined, from: Member, to: Member): Link[] {
+  const rackOf = ({ id, origin }: Member): number =>
+    perRack === undefined || origin ? -1 : Math.floor((id - 1) / perRack);
+  const leaves = rackOf(from);
+  const enters = rackOf(to);
+  if (leaves === enters) return [from.up, to.down];
+  const between = [racks[leaves]?.up, racks[enters]?.down].filter((link) => link !== undefined);
+  return [from.up, ...between, to.down];
 }
 
 function shuffled(count: number, random: () => number): number[] {

@@ -59,32 +59,31 @@ const REST_MS = 500;
 /** A turn lasts at least this long at our pace, so that handing slots round costs nothing on fast links. */
 const TURN_SECONDS = 0.02;
 
-interface Turn {
-  /** What had been sent when the turn began. */
-  readonly from: number;
-  /** When it last had something to ask for. */
-  busyAt: number;
-}
+const SPARE_STATES = 16;
 
-interface End {
-  readonly at: number;
-  /** It had asked for nothing. */
-  readonly idle: boolean;
-}
-
-interface Waiting<P> {
+/** What is known of a peer that is interested. */
+interface PeerState<P> {
   readonly peer: P;
-  readonly since: number;
-  /** It had a turn and did not use it: for a while it comes after those who may. */
-  readonly resting: number;
-  readonly pieces: number;
-  readonly distance: number;
-  readonly tie: number;
-  readonly from: number;
+  /** The decision in which it was seen last: a peer that skipped one is as new. */
+  seen: number;
+  /** It has a slot. */
+  served: boolean;
+  /** What had been sent when its turn began, and when it last had something to ask for. */
+  from: number;
+  busyAt: number;
+  /** When its last turn ended, or it began to wait. */
+  since: number;
+  /** It had a turn and had asked for nothing at its end. */
+  idle: boolean;
+  /** 1: it did not use its turn, and for a while it comes after those who may use theirs. */
+  resting: number;
+  pieces: number;
+  distance: number;
+  tie: number;
 }
 
 /** Who could not use a slot waits; who waited longest is first, the sooner the further it is behind; near before far. */
-function byNeed<P>(a: Waiting<P>, b: Waiting<P>): number {
+function byNeed<P>(a: PeerState<P>, b: PeerState<P>): number {
   return (
     a.resting - b.resting ||
     a.since + a.pieces * AHEAD_MS - (b.since + b.pieces * AHEAD_MS) ||
@@ -93,59 +92,103 @@ function byNeed<P>(a: Waiting<P>, b: Waiting<P>): number {
   );
 }
 
+/** Takes the neediest out. Few slots are free at a time: sorting all would cost more. */
+function takeFirst<P>(waiting: PeerState<P>[]): PeerState<P> | undefined {
+  let first = 0;
+  for (let at = 1; at < waiting.length; at++) {
+    const best = waiting[first];
+    const other = waiting[at];
+    if (best !== undefined && other !== undefined && byNeed(other, best) < 0) first = at;
+  }
+  const taken = waiting[first];
+  const last = waiting.pop();
+  if (last !== undefined && last !== taken) waiting[first] = last;
+  return taken;
+}
+
 export function createChoker<P>(options: ChokerOptions = {}): Choker<P> {
   const slots = options.slots ?? SLOTS;
   const leastTurnBytes = options.turnBytes ?? TURN_BYTES;
   const idleMs = options.idleMs ?? IDLE_MS;
   const random = options.random ?? Math.random;
-  let turns = new Map<P, Turn>();
-  /** When the last turn of a peer ended; only of peers that are interested still. */
-  let ended = new Map<P, End>();
-  let allowed = new Set<P>();
+  const states = new Map<P, PeerState<P>>();
+  const allowed = new Set<P>();
+  let round = 0;
 
-  function isOver(turn: Turn, candidate: ChokeCandidate<P>, turnBytes: number, now: number): boolean {
-    if (candidate.waiting !== false) turn.busyAt = now;
-    return candidate.bytesSent - turn.from >= turnBytes || now - turn.busyAt > idleMs;
+  /** The peer's state if it was seen in the round before, else a new one. */
+  function stateOf(peer: P, now: number): PeerState<P> {
+    let state = states.get(peer);
+    if (state === undefined) {
+      state = {
+        peer,
+        seen: round,
+        served: false,
+        from: 0,
+        busyAt: now,
+        since: now,
+        idle: false,
+        resting: 0,
+        pieces: 0,
+        distance: 0,
+        tie: 0,
+      };
+      states.set(peer, state);
+    } else if (state.seen !== round - 1) {
+      state.served = false;
+      state.since = now;
+      state.idle = false;
+    }
+    state.seen = round;
+    return state;
+  }
+
+  function isOver(
+    state: PeerState<P>,
+    candidate: ChokeCandidate<P>,
+    turnBytes: number,
+    now: number,
+  ): boolean {
+    if (candidate.waiting !== false) state.busyAt = now;
+    return candidate.bytesSent - state.from >= turnBytes || now - state.busyAt > idleMs;
   }
 
   function decide(candidates: Iterable<ChokeCandidate<P>>, now: number, bytesPerSecond = 0): ReadonlySet<P> {
     const turnBytes = Math.max(leastTurnBytes, bytesPerSecond * TURN_SECONDS);
-    const interested = [...candidates].filter((candidate) => candidate.interested);
-    const next = new Map<P, Turn>();
-    const nextEnded = new Map<P, End>();
-    const waiting: Waiting<P>[] = [];
+    const interested: ChokeCandidate<P>[] = [];
+    for (const candidate of candidates) if (candidate.interested) interested.push(candidate);
     const crowded = interested.length > slots;
+    const waiting: PeerState<P>[] = [];
+    round++;
+    allowed.clear();
     for (const candidate of interested) {
-      const { peer } = candidate;
-      const turn = turns.get(peer);
-      if (turn !== undefined && !(isOver(turn, candidate, turnBytes, now) && crowded)) {
-        next.set(peer, turn);
-        continue;
+      const state = stateOf(candidate.peer, now);
+      if (state.served) {
+        if (!(isOver(state, candidate, turnBytes, now) && crowded)) {
+          allowed.add(state.peer);
+          continue;
+        }
+        state.served = false;
+        state.since = now;
+        state.idle = now - state.busyAt > idleMs;
       }
-      const end =
-        turn === undefined
-          ? (ended.get(peer) ?? { at: now, idle: false })
-          : { at: now, idle: now - turn.busyAt > idleMs };
-      nextEnded.set(peer, end);
-      waiting.push({
-        peer,
-        since: end.at,
-        resting: end.idle && now - end.at < REST_MS ? 1 : 0,
-        pieces: candidate.pieces ?? 0,
-        distance: candidate.distance ?? 0,
-        tie: random(),
-        from: candidate.bytesSent,
-      });
+      state.resting = state.idle && now - state.since < REST_MS ? 1 : 0;
+      state.pieces = candidate.pieces ?? 0;
+      state.distance = candidate.distance ?? 0;
+      state.tie = random();
+      state.from = candidate.bytesSent;
+      waiting.push(state);
     }
-    if (waiting.length > slots - next.size) {
-      waiting.sort(byNeed);
+    while (allowed.size < slots) {
+      const state = takeFirst(waiting);
+      if (state === undefined) break;
+      state.served = true;
+      state.busyAt = now;
+      allowed.add(state.peer);
     }
-    for (const { peer, from } of waiting.slice(0, Math.max(0, slots - next.size))) {
-      next.set(peer, { from, busyAt: now });
+    // Those not seen this time count as new when they come again: kept a while only to be used again.
+    if (states.size > interested.length * 2 + SPARE_STATES) {
+      for (const [peer, state] of states) if (state.seen !== round) states.delete(peer);
     }
-    turns = next;
-    ended = nextEnded;
-    allowed = new Set(next.keys());
     return allowed;
   }
 

@@ -26,40 +26,83 @@ function bitOf(word: number, turn: number): number {
   return (31 - Math.clz32(rotated & -rotated) + turn) & 31;
 }
 
-/** A member of both sets, searched from a random place on; undefined when there is none. */
-export function commonBit(a: Bits, b: Bits, random: () => number): number | undefined {
-  const words = a.length;
-  const seed = random() * words;
-  const start = Math.floor(seed);
-  const turn = Math.floor((seed - start) * 31) + 1;
-  for (let step = 0; step < words; step++) {
-    const at = start + step < words ? start + step : start + step - words;
-    const word = ((a[at] ?? 0) & (b[at] ?? 0)) >>> 0;
-    if (word !== 0) return at * 32 + bitOf(word, turn & 31);
-  }
-  return undefined;
-}
+/** The place of the lowest bit of a word that is not zero. */
+const lowest = (word: number): number => 31 - Math.clz32(word & -word);
 
-/** How many bits are set in both. */
-export function countCommon(a: Bits, b: Bits): number {
+/** How many bits are set. */
+export function countBits(bits: Bits): number {
   let count = 0;
-  for (let at = 0; at < a.length; at++) {
-    let word = (a[at] ?? 0) & (b[at] ?? 0);
-    while (word !== 0) {
-      word &= word - 1;
-      count++;
-    }
+  for (let word of bits) {
+    for (; word !== 0; word &= word - 1) count++;
   }
   return count;
 }
 
-/** Calls back for each member of both sets. */
-export function eachCommon(a: Bits, b: Bits, visit: (at: number) => void): void {
-  for (let at = 0; at < a.length; at++) {
-    let word = (a[at] ?? 0) & (b[at] ?? 0);
-    while (word !== 0) {
-      visit(at * 32 + 31 - Math.clz32(word & -word));
-      word &= word - 1;
-    }
+/**
+ * A set for each of many peers, as rows of one table: a question about one piece goes through all
+ * peers, and finds them side by side. Rows are numbered from 0; the caller knows which is whose.
+ */
+export interface BitRows {
+  has(row: number, at: number): boolean;
+  set(row: number, at: number): void;
+  fill(row: number, size: number): void;
+  clear(row: number): void;
+  /** Row `from` replaces row `to`. */
+  move(from: number, to: number): void;
+  /** A member of the row and of the set, searched from a random place on; undefined when there is none. */
+  common(row: number, others: Bits, random: () => number): number | undefined;
+  /** Calls back for each member of the row and of the set, if one is given. */
+  each(row: number, others: Bits | undefined, visit: (at: number) => void): void;
+}
+
+const ROWS_AT_FIRST = 4;
+
+export function createBitRows(size: number): BitRows {
+  const words = (size + 31) >>> 5;
+  let table = new Uint32Array(words * ROWS_AT_FIRST);
+
+  function reserve(row: number): void {
+    if ((row + 1) * words <= table.length) return;
+    const next = new Uint32Array(table.length * 2);
+    next.set(table);
+    table = next;
   }
+
+  return {
+    has: (row, at) => (((table[row * words + (at >>> 5)] ?? 0) >>> (at & 31)) & 1) !== 0,
+    set(row, at) {
+      const word = row * words + (at >>> 5);
+      table[word] = (table[word] ?? 0) | (1 << (at & 31));
+    },
+    fill(row, count) {
+      table.fill(0xffffffff, row * words, row * words + (count >>> 5));
+      if ((count & 31) !== 0) table[row * words + (count >>> 5)] = 2 ** (count & 31) - 1;
+    },
+    clear(row) {
+      reserve(row);
+      table.fill(0, row * words, (row + 1) * words);
+    },
+    move(from, to) {
+      table.copyWithin(to * words, from * words, (from + 1) * words);
+    },
+    common(row, others, random) {
+      const seed = random() * words;
+      const start = Math.floor(seed);
+      const turn = Math.floor((seed - start) * 31) + 1;
+      const from = row * words;
+      for (let step = 0; step < words; step++) {
+        const at = start + step < words ? start + step : start + step - words;
+        const word = ((table[from + at] ?? 0) & (others[at] ?? 0)) >>> 0;
+        if (word !== 0) return at * 32 + bitOf(word, turn & 31);
+      }
+      return undefined;
+    },
+    each(row, others, visit) {
+      const from = row * words;
+      for (let at = 0; at < words; at++) {
+        let word = (table[from + at] ?? 0) & (others === undefined ? -1 : (others[at] ?? 0));
+        for (; word !== 0; word &= word - 1) visit(at * 32 + lowest(word));
+      }
+    },
+  };
 }

@@ -9,7 +9,6 @@
  * Never: a block of a piece that the peer has not, a block that is here, a block asked of another
  * peer (but 6), a block of a piece bonded to another peer, more open pieces than the limit.
  */
-import { hasBit } from './bits.ts';
 import type { Block, Picker, PickerOptions, PickerPeer, PickLimits } from './contract.ts';
 import { createOpenPieces, FREE, type OpenPiece, RECEIVED } from './open-pieces.ts';
 import { createPieces, type PeerState } from './pieces.ts';
@@ -68,7 +67,7 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
 
   function canGive({ state, free }: Pick<P>, piece: OpenPiece<PeerState<P>>): boolean {
     if (piece.bond !== undefined) return piece.bond === state;
-    return hasBit(state.bits, piece.piece) && pieces.may(state, piece.piece, free);
+    return pieces.has(state, piece.piece) && pieces.may(state, piece.piece, free);
   }
 
   /** Steps 1 and 2, or step 5 (`claimed`). */
@@ -89,7 +88,7 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
     const length = windowTo - windowFrom + 1;
     if (length <= 0) return undefined;
     const fits = (piece: number): boolean =>
-      pieces.isCandidate(piece) && hasBit(pick.state.bits, piece) && pieces.may(pick.state, piece, pick.free);
+      pieces.isCandidate(piece) && pieces.has(pick.state, piece) && pieces.may(pick.state, piece, pick.free);
     for (let attempt = 0; attempt < WINDOW_TRIES; attempt++) {
       const lean = random();
       const piece = windowFrom + Math.floor(lean * lean * length);
@@ -102,7 +101,7 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
 
   /** Steps 3 and 4. */
   function takeNew(pick: Pick<P>): void {
-    while (pick.blocks.length < pick.most && pick.state.candidates > 0) {
+    while (pick.blocks.length < pick.most && pieces.candidatesOf(pick.state) > 0) {
       if (open.size >= pick.maxOpenPieces && !dropOrphan()) return;
       const piece = windowCandidate(pick) ?? pieces.rarest(pick.state, pick.free);
       if (piece === undefined) return;
@@ -175,7 +174,7 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
 
   function pick(peer: P, maxBlocks: number, limits: PickLimits = {}): Block[] {
     const state = peers.get(peer);
-    if (state === undefined || maxBlocks <= 0 || state.wanted === 0) return [];
+    if (state === undefined || maxBlocks <= 0 || pieces.wantedOf(state) === 0) return [];
     const now = limits.now ?? 0;
     const free = state.about.far !== true || pieces.gateway === undefined || pieces.gateway.hungry(now);
     const turn: Pick<P> = {
@@ -232,14 +231,20 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
       const state = peers.get(peer);
       if (state !== undefined) state.bytesPerSecond = bytesPerSecond;
     },
-    count: (peer) => peers.get(peer)?.count ?? 0,
+    count(peer) {
+      const state = peers.get(peer);
+      return state === undefined ? 0 : pieces.count(state);
+    },
     has(peer, piece) {
       const state = peers.get(peer);
-      return state !== undefined && hasBit(state.bits, piece);
+      return state !== undefined && pieces.has(state, piece);
     },
-    wants: (peer) => (peers.get(peer)?.wanted ?? 0) > 0,
+    wants(peer) {
+      const state = peers.get(peer);
+      return state !== undefined && pieces.wantedOf(state) > 0;
+    },
     holders: (piece) =>
-      pieces.everyone.filter((state) => hasBit(state.bits, piece)).map((state) => state.peer),
+      pieces.everyone.filter((state) => pieces.has(state, piece)).map((state) => state.peer),
     availability: (piece) => pieces.availability(piece),
     unavailable: () => pieces.unavailable,
     outstanding: (peer) => peers.get(peer)?.outstanding ?? 0,
@@ -280,7 +285,7 @@ export function createPicker<P>(options: PickerOptions): Picker<P> {
       open.reset(piece);
       piece.verifying = false;
       const alone = only === undefined ? undefined : peers.get(only);
-      piece.bond = alone !== undefined && hasBit(alone.bits, number) ? alone : undefined;
+      piece.bond = alone !== undefined && pieces.has(alone, number) ? alone : undefined;
       closeIfUntouched(piece);
     },
     window(from, to) {

@@ -1,0 +1,62 @@
+/** What each bench's results look like as a plot. */
+import { drawBars, drawCurves } from './svg.ts';
+
+/** One scenario of bench/simulate. */
+export interface Simulated {
+  readonly name: string;
+  readonly boundMs: number;
+  /** Milliseconds to completion of each node, ascending. */
+  readonly times: readonly number[];
+}
+
+/** The part of the nodes that are complete, over time ÷ bound: one curve a scenario. */
+export function drawSimulated(runs: readonly Simulated[]): string {
+  return drawCurves({
+    title: 'simulate: nodes that have the whole blob',
+    xLabel: 'time since the node arrived ÷ bound (blob ÷ link rate)',
+    marks: [
+      { x: 1, label: 'bound' },
+      { x: 1.5, label: '1.5' },
+    ],
+    curves: runs.map(({ name, boundMs, times }) => ({
+      label: `${name}: last ${((times.at(-1) ?? Number.NaN) / boundMs).toFixed(2)} ×`,
+      points: times.map((time, index) => [time / boundMs, (index + 1) / times.length] as const),
+    })),
+  });
+}
+
+/** One engine of bench/pair. */
+export interface PairRow {
+  readonly engine: string;
+  readonly mibPerSecond: number;
+  readonly senderCpuPerGib: number;
+  readonly receiverCpuPerGib: number;
+}
+
+export const drawPairRates = (rows: readonly PairRow[]): string =>
+  drawBars({
+    title: 'pair: throughput on the loopback',
+    series: ['MiB/s'],
+    groups: rows.map((row) => ({ label: row.engine, values: [row.mibPerSecond] })),
+  });
+
+export const drawPairCpu = (rows: readonly PairRow[]): string =>
+  drawBars({
+    title: 'pair: processor seconds a GiB',
+    series: ['sender', 'receiver'],
+    groups: rows.map((row) => ({ label: row.engine, values: [row.senderCpuPerGib, row.receiverCpuPerGib] })),
+  });
+
+/** One engine of bench/fanout. */
+export interface FanoutRow {
+  readonly engine: string;
+  readonly ratio: number;
+  readonly seed: number;
+}
+
+export const drawFanout = (rows: readonly FanoutRow[]): string =>
+  drawBars({
+    title: 'fanout: how near to the bound, and what the seed sent',
+    series: ['last node ÷ bound', 'seed ÷ bytes'],
+    groups: rows.map((row) => ({ label: row.engine, values: [row.ratio, row.seed] })),
+  });
