@@ -41,6 +41,8 @@ export function createCache(options: {
   readonly freeBytes: () => Promise<number>;
   /** Undefined: only the disk is the limit. */
   readonly limitBytes: number | undefined;
+  /** The store has counted its blobs and discovery knows them: what is evicted before would be told afterwards. */
+  readonly ready: Promise<unknown>;
   readonly log: Logger;
 }): Cache {
   const { store, catalog, swarm, discovery, log, limitBytes } = options;
@@ -95,6 +97,7 @@ export function createCache(options: {
 
   async function trimNow(): Promise<void> {
     if (limitBytes === undefined) return;
+    await options.ready;
     const wanted = store.totals().bytes + claimedBytes;
     if (wanted > limitBytes) await evict(wanted - limitBytes * LOW_WATER);
   }
@@ -125,6 +128,7 @@ export function createCache(options: {
     },
     makeRoom(bytes) {
       return inTurn(async () => {
+        await options.ready;
         await options.unfinished.dropAbandoned(0);
         const missing = bytes - (await options.freeBytes());
         if (missing > (await evictable())) {

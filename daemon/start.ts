@@ -4,7 +4,7 @@ import path from 'node:path';
 import { type BlobStore, openBlobStore } from '#blobs';
 import { type Admission, checkAdmission } from '#config';
 import { openDatabase } from '#database';
-import { createTrackerDiscovery, type Discovery } from '#discovery';
+import { createTrackerDiscovery } from '#discovery';
 import { createHashing } from '#hashing';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
 import { createSwarm, type Seed, type Swarm } from '#swarm';
@@ -13,6 +13,7 @@ import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torre
 import { createCache } from './cache.ts';
 import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
+import { listHeld } from './held.ts';
 import { openManifestCache } from './manifest-cache.ts';
 import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
@@ -20,7 +21,7 @@ import { registerMirror } from './mirror/routes.ts';
 import { createOriginClient } from './origin-client.ts';
 import { createResolver } from './resolver.ts';
 import { registerStatus } from './status.ts';
-import { ABANDONED_AFTER_MS, openUnfinished, type Unfinished } from './unfinished.ts';
+import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
 export interface AgentConfig {
   /** URLs of the origins, tried in this order. */
@@ -119,13 +120,15 @@ export async function startAgent(
 
   const origin = createOriginClient({ origins: config.origins, http, log });
   const unfinished = openUnfinished({ db, store, catalog, log });
+  const held = parts.adopt(await listHeld({ catalog, unfinished, discovery, log }), (it) => it.close());
+  const ready = Promise.all([held.listed, store.counted]);
   const limitBytes = config.cacheSizeBytes;
   const freeBytes = async (): Promise<number> => {
     const { bavail, bsize } = await statfs(config.data);
     return bavail * bsize;
   };
   const cache = parts.adopt(
-    createCache({ store, catalog, swarm, discovery, unfinished, freeBytes, limitBytes, log }),
+    createCache({ store, catalog, swarm, discovery, unfinished, freeBytes, limitBytes, ready, log }),
     (it) => it.close(),
   );
   const downloads = parts.adopt(
@@ -152,7 +155,6 @@ export async function startAgent(
     onImage: downloads.expect,
     log,
   });
-  await holdCached(catalog, unfinished, discovery);
   await unfinished.dropAbandoned(ABANDONED_AFTER_MS);
   cache.trim();
 
@@ -163,7 +165,7 @@ export async function startAgent(
   registerMirror(server.app, { store, cache, downloads, resolver, origin, metrics: counters });
   registerStatus(server.app, { config, store, swarm, origin, downloads });
   const address = await server.start();
-  log.info({ mirror: formatHostPort(address), cached: store.totals() }, 'agent is up');
+  log.info({ mirror: formatHostPort(address) }, 'agent is up');
 
   const running = parts.move();
   let closing: Promise<void> | undefined;
@@ -221,19 +223,4 @@ function joinSwarm(options: {
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
     ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),
   });
-}
-
-/**
- * Tells discovery what the cache holds, from small records alone: no file is opened. Of what is in
- * the catalogue all is complete but the downloads that were begun and did not end.
- */
-async function holdCached(
-  catalog: MetainfoCatalog,
-  unfinished: Unfinished,
-  discovery: Discovery,
-): Promise<void> {
-  const pending = await unfinished.pending();
-  const held: InfoHash[] = [];
-  for await (const { digest, infoHash } of catalog.entries()) if (!pending.has(digest)) held.push(infoHash);
-  discovery.hold(held);
 }

@@ -19,8 +19,10 @@ export interface BlobStore {
   /** SHA-1 of each piece of a complete blob, computed off the event loop; undefined when it is not here. */
   hashPieces(digest: Digest, pieceLength: number): Promise<Uint8Array | undefined>;
   list(): AsyncIterable<BlobInfo>;
-  /** Totals of the complete blobs; kept up to date, cheap to ask. */
+  /** Totals of the complete blobs; kept up to date, cheap to ask. Too low until `counted`. */
   totals(): { readonly blobs: number; readonly bytes: number };
+  /** Resolves when the blobs of earlier runs are all in the totals, or the store is closed. Never rejects. */
+  readonly counted: Promise<void>;
   /** Removes a complete blob. Open readers go on. */
   delete(digest: Digest): Promise<void>;
 

@@ -18,7 +18,7 @@ import { createWriter } from './writer.ts';
 /** How exact `lastUsedAt` is: a busy blob costs one index write a minute. */
 const USE_RESOLUTION_MS = 60_000;
 
-/** Opens the store in the folder `root`, made when it is missing. Reads the index, not the blobs. */
+/** Opens the store in the folder `root`, made when it is missing. Counts what is in the index afterwards; reads no blob. */
 export async function openBlobStore(options: {
   readonly root: string;
   readonly level: Level<string, Uint8Array>;
@@ -27,18 +27,30 @@ export async function openBlobStore(options: {
 }): Promise<BlobStore> {
   const { hashing, log } = options;
   const layout = await openLayout(options.root);
-  const records = openRecords(options.level);
+  const records = await openRecords(options.level);
   const totals = { blobs: 0, bytes: 0 };
-  for await (const { size } of records.list()) count(1, size);
   const writers = new Map<string, BlobWriter>();
   const resuming = new Map<string, Promise<BlobWriter | undefined>>();
   const partials = new Set<Digest>();
   const turns = new Map<Digest, Promise<unknown>>();
   let closed = false;
+  const counted = countAll(records.sizes());
 
   function count(blobs: number, bytes: number): void {
     totals.blobs += blobs;
     totals.bytes += blobs * bytes;
+  }
+
+  /** Counts what the index held at the start. What changes meanwhile is not in `batches`, and counts for itself. */
+  async function countAll(batches: AsyncIterable<readonly number[]>): Promise<void> {
+    try {
+      for await (const sizes of batches) {
+        for (const size of sizes) count(1, size);
+        if (closed) return;
+      }
+    } catch (error) {
+      log.error({ err: error }, 'the stored blobs could not be counted');
+    }
   }
 
   /** Runs `work` when earlier work on the same digest is done. */
@@ -178,6 +190,7 @@ export async function openBlobStore(options: {
     },
     list: records.list,
     totals: () => ({ ...totals }),
+    counted,
     delete: (digest) =>
       inTurn(digest, async () => {
         const record = await records.get(digest);
@@ -227,6 +240,7 @@ export async function openBlobStore(options: {
     },
     async close() {
       closed = true;
+      await counted;
       await Promise.allSettled(turns.values());
       await Promise.all([...writers.values()].map((writer) => writer.close()));
     },

@@ -3,11 +3,13 @@
  * tracker does not know us, then only what changed, gathered for a moment, and a heartbeat. One
  * timer, however many blobs are held.
  */
+import { Readable } from 'node:stream';
 import { z } from 'zod';
 import type { HttpClient } from '#http';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
 import type { Self } from './announce.ts';
+import { type JsonBody, jsonWithLists } from './json-body.ts';
 import { backoffMs, createPause } from './pause.ts';
 
 export interface InventoryTiming {
@@ -58,10 +60,11 @@ export function syncInventory(options: {
   let heartbeatMs = DEFAULT_HEARTBEAT_MS;
   let reachable = true;
 
-  const send = async (method: 'PUT' | 'PATCH', body: unknown): Promise<number> => {
+  const send = async (method: 'PUT' | 'PATCH', { bytes, parts }: JsonBody): Promise<number> => {
     const signal = AbortSignal.any([cut.signal, AbortSignal.timeout(timing.answerDeadlineMs)]);
-    const headers = { 'content-type': 'application/json' };
-    const response = await client.request(url, { method, headers, body: JSON.stringify(body), signal });
+    const headers = { 'content-type': 'application/json', 'content-length': String(bytes) };
+    const body = Readable.from(parts, { objectMode: false });
+    const response = await client.request(url, { method, headers, body, signal });
     const answer = await client.read(response, MAX_ANSWER_BYTES);
     if (response.status === 404 && method === 'PATCH') return response.status;
     if (response.status !== 200) {
@@ -80,7 +83,7 @@ export function syncInventory(options: {
     if (held.size > MAX_BLOBS)
       log.warn({ held: held.size, told: MAX_BLOBS }, 'more blobs than a tracker takes');
     try {
-      await send('PUT', { ...address, ...(zone !== undefined && { zone }), blobs });
+      await send('PUT', jsonWithLists({ ...address, ...(zone !== undefined && { zone }) }, { blobs }));
     } catch (error) {
       changes = undefined;
       throw error;
@@ -93,7 +96,7 @@ export function syncInventory(options: {
     const of = (kind: 'held' | 'dropped'): InfoHash[] =>
       [...told].filter(([, to]) => to === kind).map(([infoHash]) => infoHash);
     try {
-      const status = await send('PATCH', { add: of('held'), remove: of('dropped') });
+      const status = await send('PATCH', jsonWithLists({}, { add: of('held'), remove: of('dropped') }));
       if (status === 404) changes = undefined;
     } catch (error) {
       changes = new Map([...told, ...since]);

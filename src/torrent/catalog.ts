@@ -3,6 +3,7 @@
  * large ones the piece hashes, so that listing 100,000 blobs reads only the small ones.
  */
 import type { Level } from 'level';
+import { inBatches } from '#database';
 import { type Digest, toSha256Digest } from '#oci';
 import { type InfoHash, parseInfoHash } from './info-hash.ts';
 import { encodeMetainfo, type Metainfo, parseMetainfo } from './metainfo.ts';
@@ -15,6 +16,8 @@ export interface MetainfoCatalog {
   delete(digest: Digest): Promise<void>;
   /** Every blob by its two names; cheap at any number of blobs. */
   entries(): AsyncIterable<{ readonly digest: Digest; readonly infoHash: InfoHash }>;
+  /** The infohashes of all blobs that are here when this is called, some at a time. */
+  infoHashes(): AsyncIterable<readonly InfoHash[]>;
 }
 
 /** `level` is the program's database; the catalogue keeps to sublevels of its own. */
@@ -57,10 +60,19 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
       );
     },
     async *entries() {
-      for await (const [key, hex] of digests.iterator()) {
-        const infoHash = parseInfoHash(key);
-        if (infoHash !== undefined) yield { digest: toSha256Digest(hex), infoHash };
+      for await (const batch of inBatches(digests.iterator())) {
+        for (const [key, hex] of batch) {
+          const infoHash = parseInfoHash(key);
+          if (infoHash !== undefined) yield { digest: toSha256Digest(hex), infoHash };
+        }
       }
     },
+    infoHashes: () => parsed(inBatches(digests.keys())),
   };
+}
+
+async function* parsed(batches: AsyncIterable<readonly string[]>): AsyncGenerator<InfoHash[]> {
+  for await (const keys of batches) {
+    yield keys.map((key) => parseInfoHash(key)).filter((infoHash) => infoHash !== undefined);
+  }
 }

@@ -23,6 +23,7 @@ export async function openTestStore(t: Test, given?: string): Promise<TestStore>
   const open = async (): Promise<{ blobs: BlobStore; close(): Promise<void> }> => {
     const level = new Level<string, Uint8Array>(path.join(root, 'db'), { valueEncoding: 'view' });
     const blobs = await openBlobStore({ root: path.join(root, 'blobs'), level, hashing, log });
+    await blobs.counted;
     return {
       blobs,
       async close() {

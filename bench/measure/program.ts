@@ -1,0 +1,109 @@
+/** Shoal's programs as children of a measurement, and what Linux says of a process (/proc). */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import http from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { freePort } from '../../test/support/shoal.ts';
+
+const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
+const POLL_MS = 5;
+const READY_DEADLINE_MS = 60_000;
+
+export interface MeasuredProgram {
+  readonly url: string;
+  readonly pid: number;
+  /** Wall time from the spawn until /readyz answered. */
+  readonly readyMs: number;
+  /** Processor time of all threads from the spawn until then, in seconds. */
+  readonly readyCpuSeconds: number;
+  metrics(): Promise<string>;
+  /** SIGTERM, and waits for the end. */
+  stop(): Promise<void>;
+}
+
+/** Starts `shoal PROGRAM` on the loopback. The flags say everything but the listeners. */
+export async function startMeasured(
+  program: 'origin' | 'agent',
+  flags: readonly string[],
+): Promise<MeasuredProgram> {
+  const listen = `127.0.0.1:${await freePort()}`;
+  const url = `http://${listen}`;
+  const args = [program, '--listen', listen, '--bittorrent-listen', '127.0.0.1:0', '--log-level', 'warn'];
+  const startedAt = performance.now();
+  const child = spawn(bin, [...args, ...flags], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const pid = child.pid ?? 0;
+  try {
+    await untilReady(child, url);
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
+  const readyMs = performance.now() - startedAt;
+  return {
+    url,
+    pid,
+    readyMs,
+    readyCpuSeconds: await cpuSeconds(pid),
+    metrics: async () => (await fetch(`${url}/metrics`)).text(),
+    async stop() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+async function untilReady(child: ChildProcess, url: string): Promise<void> {
+  const deadline = performance.now() + READY_DEADLINE_MS;
+  while (performance.now() < deadline) {
+    if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}`);
+    if (await answers(`${url}/readyz`)) return;
+    await delay(POLL_MS);
+  }
+  throw new Error('the program did not become ready');
+}
+
+function answers(url: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const request = http.get(url, { agent: false }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    request.on('error', () => resolve(false));
+  });
+}
+
+/** User and system seconds of a process (100 ticks a second). */
+export async function cpuSeconds(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** Resident memory now and at its peak, in MiB. */
+export async function memoryMib(pid: number): Promise<{ now: number; peak: number }> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1]);
+  return { now: kib('VmRSS') / 1024, peak: kib('VmHWM') / 1024 };
+}
+
+/** What a process has open. */
+export async function openFiles(pid: number): Promise<{ total: number; sockets: number; blobs: number }> {
+  const folder = `/proc/${pid}/fd`;
+  const targets = await Promise.all(
+    (await readdir(folder)).map((fd) => readlink(`${folder}/${fd}`).catch(() => '')),
+  );
+  return {
+    total: targets.length,
+    sockets: targets.filter((target) => target.startsWith('socket:')).length,
+    blobs: targets.filter((target) => target.includes('/blobs/')).length,
+  };
+}
+
+/** Node's own count of what keeps an event loop alive, by kind, from the text of /metrics. */
+export function activeResources(metrics: string): ReadonlyMap<string, number> {
+  const found = metrics.matchAll(/^nodejs_active_resources\{type="([^"]+)"\} (\d+)/gm);
+  return new Map(Array.from(found, ([, kind = '', count]) => [kind, Number(count)]));
+}
