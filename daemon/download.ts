@@ -252,10 +252,7 @@ function addressOf(peer: { readonly host: string; readonly port: number }): stri
 /** The origin's own listeners, by address: they keep their role whoever names them. */
 function originPeers(metainfo: Metainfo): Map<string, PeerAddress> {
   return new Map<string, PeerAddress>(
-    metainfo.sources.peers.map(({ host, port }) => [
-      addressOf({ host, port }),
-      { host, port, role: 'origin' },
-    ]),
+    metainfo.sources.peers.map((member) => [addressOf(member), { ...member, role: 'origin' }]),
   );
 }
 

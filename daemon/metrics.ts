@@ -71,7 +71,9 @@ export function registerMetrics(
     },
   });
   for (const source of ['cache', 'swarm', 'origin', 'upstream']) sent.inc({ source }, 0);
-  for (const direction of ['in', 'out']) payload.inc({ direction, transport: 'tcp' }, 0);
+  for (const direction of ['in', 'out']) {
+    for (const transport of Object.keys(connected)) payload.inc({ direction, transport }, 0);
+  }
   for (const [from, via] of [
     ['peer', 'swarm'],
     ['origin', 'swarm'],

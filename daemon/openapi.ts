@@ -34,6 +34,7 @@ const status = object({
   swarm: object({
     peerId: { type: 'string', description: '20 bytes in hex' },
     listen: optionalText,
+    peerListen: { type: ['string', 'null'], description: 'the libp2p listener, as a multiaddr' },
     openBlobs: integer,
     peers: {
       type: 'array',

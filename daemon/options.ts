@@ -1,8 +1,8 @@
 /** The agent's options, and how their values become its configuration. */
 import {
-  besideListener,
   ConfigError,
   checkAdmission,
+  checkTransports,
   dataFolder,
   dataFolderHelp,
   defineOptions,
@@ -10,6 +10,7 @@ import {
   host,
   hostPort,
   hostPortOrOff,
+  listenerOf,
   listenerOptions,
   logLevel,
   optional,
@@ -19,6 +20,7 @@ import {
   size,
   string,
   tlsFiles,
+  transportOptions,
   url,
   type Values,
   withDefault,
@@ -38,11 +40,18 @@ export const agentOptions = defineOptions({
     'folder of the cache and its database',
     dataFolderHelp('agent'),
   ),
+  ...transportOptions,
+  'peer.listen': derived(
+    hostPortOrOff,
+    listenerOf('libp2p', 4002),
+    'port 4002 on the host of listen',
+    'address where other members of the swarm reach this agent by libp2p',
+  ),
   'bittorrent.listen': derived(
     hostPortOrOff,
-    besideListener('listen', 6882),
+    listenerOf('tcp', 6882),
     'port 6882 on the host of listen',
-    'address where other members of the swarm reach this agent',
+    'address where other members, and any BitTorrent client, reach this agent by plain TCP',
   ),
   advertise: optional(host, 'host that other members dial; by default the one that the tracker sees'),
   zone: optional(
@@ -61,6 +70,8 @@ export const agentOptions = defineOptions({
 export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const { listen, origin: origins, advertise, zone } = values;
   const tls = tlsFiles(values);
+  const transports = checkTransports(values);
+  const peerListen = values['peer.listen'];
   const bittorrentListen = values['bittorrent.listen'];
   const caFile = values['ca.file'];
   const cacheSizeBytes = values['cache.size'];
@@ -69,11 +80,17 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   if (origins.length === 0) {
     throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
   }
-  checkAdmission(values.admission, { listen, 'bittorrent.listen': bittorrentListen });
+  checkAdmission(values.admission, {
+    listen,
+    'peer.listen': peerListen,
+    'bittorrent.listen': bittorrentListen,
+  });
   return {
     origins: [...origins],
     listen,
     data: values.data,
+    transports,
+    peerListen,
     bittorrentListen,
     ...(caFile !== undefined && { caFile }),
     ...(tls && { tls }),

@@ -7,7 +7,16 @@ import { openDatabase } from '#database';
 import { createTrackerDiscovery } from '#discovery';
 import { createHashing } from '#hashing';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
-import { createSwarm, type Seed, type Swarm } from '#swarm';
+import {
+  createSwarm,
+  DEFAULT_TRANSPORTS,
+  type Identity,
+  identityFile,
+  loadIdentity,
+  type Seed,
+  type Swarm,
+  type Transport,
+} from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
 import { createCache } from './cache.ts';
@@ -33,7 +42,11 @@ export interface AgentConfig {
   readonly tls?: TlsFiles | undefined;
   /** Folder of the cache and its database; made when missing. */
   readonly data: string;
-  /** Where other members of the swarm reach this agent; 'off': it only dials. */
+  /** How members are reached, the preferred first; what is not listed is not spoken. Default libp2p, then TCP. */
+  readonly transports?: readonly Transport[] | undefined;
+  /** Where other members of the swarm reach this agent by libp2p; 'off': by it we only dial. */
+  readonly peerListen: HostPort | 'off';
+  /** Where other members, and any BitTorrent client, reach it by plain TCP; 'off': by it we only dial. */
   readonly bittorrentListen: HostPort | 'off';
   /** Host that other members dial; by default the one that the tracker sees. */
   readonly advertise?: string | undefined;
@@ -54,6 +67,8 @@ export interface AgentConfig {
 export interface Agent {
   readonly address: HostPort;
   readonly bittorrentAddress: HostPort | undefined;
+  /** The libp2p listener, and who answers there. */
+  readonly peerAddress: (HostPort & { readonly peerId: string }) | undefined;
   /** Stops accepting, finishes what streams (30 s at most), says goodbye to the tracker, keeps verified pieces. */
   close(): Promise<void>;
 }
@@ -76,6 +91,7 @@ export async function startAgent(
 ): Promise<Agent> {
   checkAdmission(config.admission, {
     listen: config.listen,
+    'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
   await using parts = new AsyncDisposableStack();
@@ -101,8 +117,13 @@ export async function startAgent(
 
   // The swarm comes first: discovery tells its address. What the swarm finds damaged is dropped later.
   let drop = (_infoHash: InfoHash): void => undefined;
+  const transports = config.transports ?? DEFAULT_TRANSPORTS;
+  const identity = transports.includes('libp2p') ? await loadIdentity(identityFile(config.data)) : undefined;
   const swarm = parts.adopt(
-    await joinSwarm({ config, catalog, store, counters, drop: (infoHash) => drop(infoHash), log }),
+    await joinSwarm({
+      ...{ config, identity, transports, catalog, store, counters, log },
+      drop: (infoHash) => drop(infoHash),
+    }),
     (it) => it.close(),
   );
   const discovery = parts.adopt(
@@ -110,7 +131,8 @@ export async function startAgent(
       trackers: config.origins,
       client: http,
       peerId: swarm.peerId,
-      address: swarm.address && { host: config.advertise, port: swarm.address.port },
+      address: { host: config.advertise, port: swarm.address?.port },
+      libp2p: identity && { port: swarm.libp2p?.port, peerId: identity.peerId },
       zone: config.zone,
       log,
     }),
@@ -172,6 +194,7 @@ export async function startAgent(
   return {
     address,
     bittorrentAddress: swarm.address,
+    peerAddress: swarm.libp2p,
     close: () => {
       closing ??= running.disposeAsync();
       return closing;
@@ -181,6 +204,8 @@ export async function startAgent(
 
 function joinSwarm(options: {
   readonly config: AgentConfig;
+  readonly identity: Identity | undefined;
+  readonly transports: readonly Transport[];
   readonly catalog: MetainfoCatalog;
   readonly store: BlobStore;
   readonly counters: AgentMetrics;
@@ -188,7 +213,7 @@ function joinSwarm(options: {
   readonly drop: (infoHash: InfoHash) => void;
   readonly log: Logger;
 }): Promise<Swarm> {
-  const { config, catalog, store, counters, drop, log } = options;
+  const { config, identity, transports, catalog, store, counters, drop, log } = options;
   const { uploadRateBytesPerSecond, downloadRateBytesPerSecond } = config;
 
   /** Opening a blob compares its file with what was stored, and sets a changed one aside. */
@@ -203,6 +228,9 @@ function joinSwarm(options: {
 
   return createSwarm({
     listen: config.bittorrentListen === 'off' ? undefined : config.bittorrentListen,
+    transports,
+    ...(identity !== undefined && { identity }),
+    ...(config.peerListen !== 'off' && { peerListen: config.peerListen }),
     lookup: openSeed,
     ...(config.zone !== undefined && { zone: config.zone }),
     log: log.child({ part: 'swarm' }),

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { BlobStore } from '#blobs';
 import { formatHostPort } from '#http';
+import { formatMultiaddr } from '#multiaddr';
 import type { Swarm } from '#swarm';
 import type { Downloads } from './downloads.ts';
 import { openApiDocument } from './openapi.ts';
@@ -29,6 +30,7 @@ export function registerStatus(
     swarm: {
       peerId: swarm.peerId,
       listen: swarm.address ? formatHostPort(swarm.address) : null,
+      peerListen: swarm.libp2p ? formatMultiaddr(swarm.libp2p) : null,
       openBlobs: swarm.openBlobs(),
       peers: swarm.peers(),
     },

@@ -2,11 +2,12 @@
 import os from 'node:os';
 import type { FastifyRequest } from 'fastify';
 import { formatHostPort, type HostPort } from '#http';
+import type { Libp2pAddress, MemberAddress } from '#multiaddr';
 import type { MetainfoSources } from '#torrent';
 
 export interface Addresses {
-  /** BitTorrent listeners as members dial them; empty when there is none. */
-  readonly peers: readonly HostPort[];
+  /** This origin as members dial it, by plain TCP, libp2p or both; empty when it does not seed. */
+  readonly peers: readonly MemberAddress[];
   /** The sources of a blob's metainfo for this client; `path` is the blob's. */
   sourcesFor(request: FastifyRequest, path: string): MetainfoSources;
 }
@@ -18,14 +19,15 @@ export function createAddresses(options: {
   /** The registry's listener, for a request whose Host header is of no use. */
   readonly registry: () => HostPort;
   readonly bittorrent: HostPort | undefined;
+  readonly libp2p: (HostPort & Libp2pAddress) | undefined;
   readonly udp: HostPort | undefined;
 }): Addresses {
-  const { publicUrl, advertise, bittorrent, udp } = options;
+  const { publicUrl, advertise, bittorrent, libp2p, udp } = options;
   const reachable = (address: HostPort): HostPort => ({
     host: advertise ?? dialable(address.host),
     port: address.port,
   });
-  const peers = bittorrent ? [reachable(bittorrent)] : [];
+  const peers = membersAt(bittorrent && reachable(bittorrent), libp2p && { ...libp2p, ...reachable(libp2p) });
   const udpAnnounce = udp ? [`udp://${formatHostPort(reachable(udp))}/announce`] : [];
 
   const baseFor = (request: FastifyRequest): string => {
@@ -42,6 +44,18 @@ export function createAddresses(options: {
       return { announce: [`${base}/announce`, ...udpAnnounce], webSeeds: [`${base}${path}`], peers };
     },
   };
+}
+
+/** One member, unless the listeners are on different hosts. */
+function membersAt(
+  plain: HostPort | undefined,
+  libp2p: (HostPort & Libp2pAddress) | undefined,
+): MemberAddress[] {
+  if (libp2p === undefined) return plain ? [plain] : [];
+  const { host, port, peerId } = libp2p;
+  const spoken = { libp2p: { port, peerId } };
+  if (plain?.host === host) return [{ ...plain, ...spoken }];
+  return [...(plain ? [plain] : []), { host, port, ...spoken }];
 }
 
 /** A Host header that is a host and perhaps a port, and nothing that would bend a URL. */

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { BlobStore } from '#blobs';
 import { formatHostPort, type HostPort, ProblemError } from '#http';
+import { formatMember, formatMultiaddr, type Libp2pAddress, type MemberAddress } from '#multiaddr';
 import type { Swarm } from '#swarm';
 import { parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
@@ -15,11 +16,12 @@ export interface ApiParts {
   readonly tracker: Tracker;
   readonly startedAt: number;
   readonly publicUrl: string | undefined;
-  /** BitTorrent listeners as members dial them. */
-  readonly peers: readonly HostPort[];
+  /** This origin as members dial it. */
+  readonly peers: readonly MemberAddress[];
   readonly listeners: () => {
     readonly registry: HostPort;
     readonly bittorrent: HostPort | undefined;
+    readonly libp2p: (HostPort & Libp2pAddress) | undefined;
     readonly udpTracker: HostPort | undefined;
   };
   /** Blob payload over HTTP and swarm since the start. */
@@ -32,7 +34,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
   app.get('/api/v1/openapi.json', async () => openApiDocument);
 
   app.get('/api/v1/status', async () => {
-    const { registry, bittorrent, udpTracker } = parts.listeners();
+    const { registry, bittorrent, libp2p, udpTracker } = parts.listeners();
     return {
       program: 'origin',
       startedAt: new Date(parts.startedAt).toISOString(),
@@ -40,6 +42,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
       publicUrl: parts.publicUrl ?? null,
       listen: formatHostPort(registry),
       bittorrentListen: bittorrent ? formatHostPort(bittorrent) : null,
+      peerListen: libp2p ? formatMultiaddr(libp2p) : null,
       udpListen: udpTracker ? formatHostPort(udpTracker) : null,
       blobs: { count: blobs.totals().blobs, bytes: blobs.totals().bytes },
       torrents: { hashing: torrents.pending() },
@@ -58,6 +61,6 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
     if (blob === undefined) {
       throw new ProblemError(404, 'Not Found', `no blob here has the infohash ${infoHash}`);
     }
-    return { ...blob, peers: parts.peers.map(formatHostPort) };
+    return { ...blob, peers: parts.peers.flatMap(formatMember) };
   });
 }

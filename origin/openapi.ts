@@ -11,6 +11,10 @@ const json = (description: string, schema: object) => ({
 const text = { type: 'string' } as const;
 const count = { type: 'integer', minimum: 0 } as const;
 const hostPort = { type: 'string', description: 'HOST:PORT' } as const;
+const multiaddr = {
+  type: 'string',
+  description: 'the libp2p listener: /ip4/10.0.0.7/tcp/4002/p2p/12D3…',
+} as const;
 const infoHashes = { type: 'array', items: { $ref: '#/components/schemas/InfoHash' } } as const;
 const agent = {
   name: 'peerId',
@@ -119,12 +123,16 @@ export const openApiDocument = {
       Torrent: {
         type: 'object',
         required: ['digest', 'size', 'peers'],
-        properties: { digest: text, size: count, peers: { type: 'array', items: hostPort } },
+        properties: {
+          digest: text,
+          size: count,
+          peers: { type: 'array', items: { ...text, description: 'HOST:PORT, or a multiaddr for libp2p' } },
+        },
       },
       Inventory: {
         type: 'object',
         required: ['blobs'],
-        properties: { port: count, host: text, zone: text, blobs: infoHashes },
+        properties: { port: count, peer: multiaddr, host: text, zone: text, blobs: infoHashes },
       },
       Lease: {
         type: 'object',
@@ -140,6 +148,7 @@ export const openApiDocument = {
               properties: {
                 peerId: text,
                 address: { type: ['string', 'null'] },
+                peer: { type: ['string', 'null'], description: 'the libp2p listener, as a multiaddr' },
                 zone: { type: ['string', 'null'] },
                 blobs: count,
                 lastSeen: { type: 'string', format: 'date-time' },
@@ -157,6 +166,7 @@ export const openApiDocument = {
           publicUrl: { type: ['string', 'null'] },
           listen: hostPort,
           bittorrentListen: { type: ['string', 'null'] },
+          peerListen: { type: ['string', 'null'], description: 'the libp2p listener, as a multiaddr' },
           udpListen: { type: ['string', 'null'] },
           blobs: { type: 'object', properties: { count, bytes: count } },
           torrents: { type: 'object', properties: { hashing: count } },

@@ -1,7 +1,7 @@
 /** The origin's options, and how their values become its configuration. */
 import {
-  besideListener,
   checkAdmission,
+  checkTransports,
   dataFolder,
   dataFolderHelp,
   defineOptions,
@@ -9,12 +9,14 @@ import {
   host,
   hostPort,
   hostPortOrOff,
+  listenerOf,
   listenerOptions,
   logLevel,
   optional,
   path,
   rate,
   tlsFiles,
+  transportOptions,
   url,
   type Values,
   withDefault,
@@ -29,9 +31,16 @@ export const originOptions = defineOptions({
     'folder of blobs, uploads and the database',
     dataFolderHelp('origin'),
   ),
+  ...transportOptions,
+  'peer.listen': derived(
+    hostPortOrOff,
+    listenerOf('libp2p', 4001),
+    'port 4001 on the host of listen',
+    'address of the libp2p listener that seeds the blobs',
+  ),
   'bittorrent.listen': derived(
     hostPortOrOff,
-    besideListener('listen', 6881),
+    listenerOf('tcp', 6881),
     'port 6881 on the host of listen',
     'address of the plain BitTorrent listener that seeds the blobs',
   ),
@@ -51,18 +60,23 @@ export const originOptions = defineOptions({
 export function originConfig(values: Values<typeof originOptions>): OriginConfig {
   const { listen, advertise } = values;
   const tls = tlsFiles(values);
+  const transports = checkTransports(values);
+  const peerListen = values['peer.listen'];
   const bittorrentListen = values['bittorrent.listen'];
   const udpListen = values['udp.listen'];
   const publicUrl = values['public.url'];
   const uploadRateBytesPerSecond = values['upload.rate'];
   checkAdmission(values.admission, {
     listen,
+    'peer.listen': peerListen,
     'bittorrent.listen': bittorrentListen,
     'udp.listen': udpListen,
   });
   return {
     listen,
     data: values.data,
+    transports,
+    peerListen,
     bittorrentListen,
     ...(tls && { tls }),
     ...(values.admission === 'open' && { admission: values.admission }),

@@ -4,12 +4,16 @@
  */
 import type { BlobStore } from '#blobs';
 import type { HostPort } from '#http';
-import { createSwarm, type Swarm } from '#swarm';
+import { createSwarm, type Identity, type Swarm, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import type { Torrents } from './torrents.ts';
 
 export async function startSeeding(options: {
-  readonly listen: HostPort;
+  /** Plain BitTorrent TCP; undefined: none. */
+  readonly listen: HostPort | undefined;
+  /** libp2p; undefined: none. */
+  readonly libp2p: { readonly identity: Identity; readonly listen: HostPort } | undefined;
+  readonly transports: readonly Transport[];
   readonly uploadRateBytesPerSecond?: number | undefined;
   readonly torrents: Torrents;
   readonly blobs: BlobStore;
@@ -18,7 +22,7 @@ export async function startSeeding(options: {
   readonly metrics: Metrics;
   readonly log: Logger;
 }): Promise<Swarm> {
-  const { torrents, blobs, metrics, log, uploadRateBytesPerSecond } = options;
+  const { torrents, blobs, metrics, log, libp2p, uploadRateBytesPerSecond } = options;
   const payload = metrics.counter<'direction' | 'transport'>({
     name: 'shoal_swarm_payload_bytes_total',
     help: 'Blob payload exchanged with members of the swarm',
@@ -40,6 +44,8 @@ export async function startSeeding(options: {
   });
   return createSwarm({
     listen: options.listen,
+    transports: options.transports,
+    ...(libp2p && { identity: libp2p.identity, peerListen: libp2p.listen }),
     log,
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
     async lookup(infoHash) {

@@ -7,7 +7,7 @@ import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
 import type { Digest } from '#oci';
-import type { Swarm } from '#swarm';
+import { DEFAULT_TRANSPORTS, identityFile, loadIdentity, type Swarm, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
 import { createTracker } from '#tracker';
@@ -28,7 +28,11 @@ export interface OriginConfig {
   readonly tls?: TlsFiles;
   /** Folder of the blobs and the database; made when it is missing. */
   readonly data: string;
-  /** Plain BitTorrent TCP, for the swarm. */
+  /** How members are reached, the preferred first; what is not listed is not spoken. Default libp2p, then TCP. */
+  readonly transports?: readonly Transport[] | undefined;
+  /** libp2p, for the swarm. */
+  readonly peerListen: HostPort | 'off';
+  /** Plain BitTorrent TCP, for the swarm and for any BitTorrent client. */
   readonly bittorrentListen: HostPort | 'off';
   /** The tracker's UDP side (BEP 15); none by default. */
   readonly udpListen?: HostPort;
@@ -44,6 +48,8 @@ export interface OriginConfig {
 export interface Origin {
   readonly address: HostPort;
   readonly bittorrentAddress?: HostPort;
+  /** The libp2p listener, and who answers there. */
+  readonly peerAddress?: HostPort & { readonly peerId: string };
   readonly udpAddress?: HostPort;
   /** Stops accepting, finishes what streams for up to 30 s, and closes everything. */
   close(): Promise<void>;
@@ -59,6 +65,7 @@ export async function startOrigin(
 ): Promise<Origin> {
   checkAdmission(config.admission, {
     listen: config.listen,
+    'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
     'udp.listen': config.udpListen ?? 'off',
   });
@@ -86,18 +93,20 @@ export async function startOrigin(
   const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const payload = createPayload(metrics);
 
+  const transports = config.transports ?? DEFAULT_TRANSPORTS;
+  const listen = config.bittorrentListen === 'off' ? undefined : config.bittorrentListen;
+  const libp2p =
+    config.peerListen === 'off' || !transports.includes('libp2p')
+      ? undefined
+      : { identity: await loadIdentity(identityFile(config.data)), listen: config.peerListen };
   const swarm =
-    config.bittorrentListen === 'off'
+    listen === undefined && libp2p === undefined
       ? undefined
       : parts.adopt(
           await startSeeding({
-            listen: config.bittorrentListen,
+            ...{ listen, libp2p, transports, torrents, blobs, metrics, log },
             uploadRateBytesPerSecond: config.uploadRateBytesPerSecond,
-            torrents,
-            blobs,
             countPayload: (direction, bytes) => payload.count(direction, 'swarm', bytes),
-            metrics,
-            log,
           }),
           (it) => it.close(),
         );
@@ -121,6 +130,7 @@ export async function startOrigin(
     secure: config.tls !== undefined,
     registry: () => address,
     bittorrent: swarm?.address,
+    libp2p: swarm?.libp2p,
     udp: udpAddress,
   });
 
@@ -137,7 +147,12 @@ export async function startOrigin(
     startedAt,
     publicUrl: config.publicUrl,
     peers: addresses.peers,
-    listeners: () => ({ registry: address, bittorrent: swarm?.address, udpTracker: udpAddress }),
+    listeners: () => ({
+      registry: address,
+      bittorrent: swarm?.address,
+      libp2p: swarm?.libp2p,
+      udpTracker: udpAddress,
+    }),
     payload: payload.totals,
   });
   registerRegistry(http.app, {
@@ -154,7 +169,10 @@ export async function startOrigin(
   address = await http.start();
   torrents.prepareAll();
   log.info(
-    { listen: address, bittorrent: swarm?.address, udp: udpAddress, data: config.data },
+    {
+      ...{ listen: address, bittorrent: swarm?.address, libp2p: swarm?.libp2p, udp: udpAddress },
+      data: config.data,
+    },
     'origin is up',
   );
 
@@ -163,6 +181,7 @@ export async function startOrigin(
   return {
     address,
     ...(swarm?.address && { bittorrentAddress: swarm.address }),
+    ...(swarm?.libp2p && { peerAddress: swarm.libp2p }),
     ...(udpAddress && { udpAddress }),
     close: () => {
       closing ??= running.disposeAsync();

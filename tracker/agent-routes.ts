@@ -2,7 +2,8 @@
  * Inventories (an API of ours, under /api/v1/agents). An agent tells all that it can seed at once,
  * and then only what changes, so an idle cached blob costs no announce and no timer on either side.
  *
- *     PUT    /api/v1/agents/<peer id>   {"port": 6881, "host": "node7", "zone": "eu1/rack7", "blobs": ["<infohash>", …]}
+ *     PUT    /api/v1/agents/<peer id>   {"port": 6882, "peer": "/dns/node7/tcp/4002/p2p/12D3…", "host": "node7",
+ *                                        "zone": "eu1/rack7", "blobs": ["<infohash>", …]}
  *     PATCH  /api/v1/agents/<peer id>   {"add": [], "remove": []}     also the heartbeat; 404: PUT again
  *     DELETE /api/v1/agents/<peer id>   goodbye
  *     GET    /api/v1/agents             the agents that have a lease
@@ -10,8 +11,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { formatHostPort, ProblemError, readBody } from '#http';
+import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
-import type { AgentRefusal, Agents } from './agents.ts';
+import type { AgentRefusal, AgentSelf, Agents } from './agents.ts';
 import { isHost, plainIp } from './ip.ts';
 
 /** A million infohashes of 43 bytes each, and the rest. */
@@ -30,8 +32,19 @@ const infoHashes = z.custom<InfoHash[]>(
 );
 
 const inventory = z.strictObject({
-  /** Without it the agent only dials. */
+  /** Plain TCP. Without it and `peer` the agent only dials. */
   port: z.int().min(1).max(65_535).optional(),
+  /** libp2p, as a multiaddr; without its host the address that we see. */
+  peer: z
+    .string()
+    .max(400)
+    .transform((text, context) => {
+      const address = parseMultiaddr(text);
+      if (address !== undefined && (address.host === undefined || isHost(address.host))) return address;
+      context.addIssue({ code: 'custom', message: 'must be like /ip4/10.0.0.7/tcp/4002/p2p/12D3…' });
+      return z.NEVER;
+    })
+    .optional(),
   host: z
     .string()
     .max(253)
@@ -70,8 +83,8 @@ export function registerAgents(
 
   app.put<Params>('/api/v1/agents/:peerId', async (request) => {
     const peerId = parsePeerId(request.params.peerId);
-    const { blobs, ...self } = parse(inventory, await read(request));
-    done(agents.put(peerId, remoteIp(request), self, blobs));
+    const { blobs, ...said } = parse(inventory, await read(request));
+    done(agents.put(peerId, remoteIp(request), selfOf(said), blobs));
     return lease;
   });
 
@@ -87,14 +100,26 @@ export function registerAgents(
   });
 
   app.get('/api/v1/agents', async () => ({
-    agents: Array.from(agents.list(), ({ peerId, host, ip, port, zone, blobs, lastSeenAt }) => ({
+    agents: Array.from(agents.list(), ({ peerId, host, ip, port, libp2p, zone, blobs, lastSeenAt }) => ({
       peerId,
       address: port === undefined ? null : formatHostPort({ host: host ?? ip, port }),
+      peer: libp2p === undefined ? null : formatMultiaddr({ host: host ?? ip, ...libp2p }),
       zone: zone ?? null,
       blobs,
       lastSeen: new Date(lastSeenAt).toISOString(),
     })),
   }));
+}
+
+/** A member has one host, on whichever transport. */
+function selfOf(said: Omit<z.infer<typeof inventory>, 'blobs'>): AgentSelf {
+  const { port, zone, peer } = said;
+  const named = peer?.host === undefined ? undefined : plainIp(peer.host);
+  if (named !== undefined && said.host !== undefined && named !== said.host) {
+    throw new ProblemError(400, 'Bad Request', 'peer: must name the same host as host');
+  }
+  const libp2p = peer && { port: peer.port, peerId: peer.peerId };
+  return { port, libp2p, host: said.host ?? named, zone };
 }
 
 function done(result: AgentRefusal | 'done'): void {

@@ -6,11 +6,14 @@
  * of an agent would cost more than they do: they are kept, bounded, and never given to anybody,
  * because an announce for them is refused.
  */
+import type { Libp2pAddress } from '#multiaddr';
 import type { InfoHash } from '#torrent';
 
-/** What an agent says of itself. Without a port it only dials, and is given to nobody. */
+/** What an agent says of itself. Without a port and libp2p it only dials, and is given to nobody. */
 export interface AgentSelf {
+  /** Where it speaks plain TCP. */
   readonly port?: number | undefined;
+  readonly libp2p?: Libp2pAddress | undefined;
   readonly host?: string | undefined;
   readonly zone?: string | undefined;
 }
@@ -119,11 +122,13 @@ export function createAgents(options: {
     return undefined;
   };
 
-  /** An agent that was killed and started again has another peer id at the same address. */
+  /** An agent that was killed and started again has another peer id at the same address, and the same key. */
   const supersede = (ip: string, self: AgentSelf): void => {
-    if (self.port === undefined) return;
+    const key = self.libp2p?.peerId;
     for (const other of agents.values()) {
-      if (other.ip === ip && other.port === self.port && other.host === self.host) forget(other);
+      if (other.ip !== ip) continue;
+      const sameAddress = self.port !== undefined && other.port === self.port && other.host === self.host;
+      if (sameAddress || (key !== undefined && other.libp2p?.peerId === key)) forget(other);
     }
   };
 
@@ -200,6 +205,9 @@ function createKnown(peerId: string, ip: string, self: AgentSelf, lastSeenAt: nu
     lastSeenAt,
     get port() {
       return this.self.port;
+    },
+    get libp2p() {
+      return this.self.libp2p;
     },
     get host() {
       return this.self.host;

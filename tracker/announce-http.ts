@@ -6,6 +6,7 @@
  * Refusals are bencoded with status 200, as clients expect them.
  */
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import { AdmissionError } from './admission.ts';
 import { type Announcing, type Counts, UNKNOWN_BLOB } from './announce.ts';
@@ -86,10 +87,13 @@ export function canonicalAnnounce(url: string): string {
   const wanted = /^-\d{1,9}$/.test(single('numwant') ?? '')
     ? DEFAULT_PEERS
     : whole('numwant', String(DEFAULT_PEERS), Number.MAX_SAFE_INTEGER);
+  // A parameter of ours: members of this name understand multiaddrs. Only what we can read is passed on.
+  const libp2p = parseMultiaddr(single('peer') ?? '');
+  const peer = libp2p && formatMultiaddr({ port: libp2p.port, peerId: libp2p.peerId });
   return (
     `/announce?info_hash=${bytes('info_hash')}&peer_id=${bytes('peer_id')}&port=${port}` +
     `&left=${whole('left', '1', Number.MAX_SAFE_INTEGER)}&compact=${single('compact') === '1' ? 1 : 0}` +
-    `&numwant=${Math.min(wanted, MAX_PEERS)}&event=${event}`
+    `&numwant=${Math.min(wanted, MAX_PEERS)}&event=${event}${peer === undefined ? '' : `&peer=${peer}`}`
   );
 }
 

@@ -5,12 +5,13 @@
  * reaches the library.
  */
 import Server, { type AnnounceAnswer, type AnnounceParams } from 'bittorrent-tracker/server';
+import { parseMultiaddr } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import { type Admission, AdmissionError, type AdmittedSeed } from './admission.ts';
 import type { Agents } from './agents.ts';
 import { plainIp } from './ip.ts';
-import { type Members, memberKey } from './members.ts';
+import { type Members, memberKey, UNREACHABLE_PORT } from './members.ts';
 import { choosePeers, describePeers, packPeers } from './peer-list.ts';
 
 export type Protocol = 'http' | 'udp';
@@ -74,18 +75,22 @@ export function createAnnouncing(options: {
     const ip = plainIp(params.ip);
     const complete = left === 0 || event === 'completed';
     const key = memberKey(ip, peerId);
+    const ours = parseMultiaddr(params.peer ?? '');
+    const libp2p = ours?.port === UNREACHABLE_PORT ? undefined : ours;
     const agent = agents.find(peerId, ip);
     const holders = agents.holders(infoHash);
     if (event === 'stopped' || (complete && agent !== undefined && holders.has(agent))) {
       members.remove(infoHash, key);
     } else {
       const expiresAt = now() + (agent ? AGENT_SILENT_MS : CLIENT_SILENT_MS);
-      members.set(infoHash, { key, ip, port, peerId, complete, leased: agent !== undefined, expiresAt });
+      members.set(infoHash, {
+        ...{ key, ip, port, libp2p, peerId, complete, leased: agent !== undefined, expiresAt },
+      });
     }
     const known = members.count(infoHash);
     const counts = countsOf(infoHash, seeds);
     const peers = choosePeers(
-      { peerId, ip, port, complete, numwant: event === 'stopped' ? 0 : numwant },
+      { peerId, ip, port, complete, numwant: event === 'stopped' ? 0 : numwant, libp2p: ours !== undefined },
       {
         members: members.of(infoHash),
         memberCount: known.complete + known.incomplete,

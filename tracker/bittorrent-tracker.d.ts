@@ -12,6 +12,8 @@ declare module 'bittorrent-tracker/server' {
     readonly left: number;
     readonly event: 'started' | 'completed' | 'stopped' | 'update' | 'paused';
     readonly numwant: number;
+    /** A parameter of ours, over HTTP: the short form of a multiaddr. */
+    readonly peer?: string;
     /** 1: the server packs `peers`; 0: it makes dictionaries of them; else it takes them as they are. */
     compact: number;
   }

@@ -2,6 +2,7 @@
  * Members that announced themselves (BEP 3): clients that download a blob, and foreign clients that
  * seed one. Bounded per blob and in all; who does not announce again is forgotten.
  */
+import type { Libp2pAddress } from '#multiaddr';
 import type { InfoHash } from '#torrent';
 
 export interface Member {
@@ -9,6 +10,8 @@ export interface Member {
   readonly key: string;
   readonly ip: string;
   readonly port: number;
+  /** Where it is reached by libp2p, when it said so. */
+  readonly libp2p?: Libp2pAddress | undefined;
   readonly peerId: string;
   readonly complete: boolean;
   /** It is an agent, and is forgotten with its lease. */

@@ -1,6 +1,7 @@
 /** Admission for a tracker that runs alone: the origins are asked over HTTP, in their order. */
 import { z } from 'zod';
-import { type HttpClient, parseHostPort } from '#http';
+import type { HttpClient } from '#http';
+import { parseMembers } from '#multiaddr';
 import type { PeerAddress } from '#swarm';
 import type { Admit } from './admission.ts';
 import { isHost } from './ip.ts';
@@ -29,10 +30,10 @@ export function admitByOrigins(origins: readonly string[], client: HttpClient): 
     const body = await client.read(response, MAX_ANSWER_BYTES);
     if (response.status === 404) return undefined;
     if (response.status !== 200) throw new Error(`${origin} answered ${response.status}`);
-    return torrent
-      .parse(JSON.parse(body.toString('utf8')))
-      .peers.slice(0, MAX_SEEDS)
-      .flatMap(toSeed);
+    const { peers } = torrent.parse(JSON.parse(body.toString('utf8')));
+    return parseMembers(peers.slice(0, MAX_SEEDS))
+      .filter(({ host }) => isHost(host))
+      .map((member) => ({ ...member, role: 'origin' }));
   };
   return async (infoHash, signal) => {
     const failures: unknown[] = [];
@@ -47,13 +48,4 @@ export function admitByOrigins(origins: readonly string[], client: HttpClient): 
     if (failures.length > 0) throw new AggregateError(failures, 'not every origin answered');
     return undefined;
   };
-}
-
-function toSeed(text: string): PeerAddress[] {
-  try {
-    const { host, port } = parseHostPort(text);
-    return isHost(host) && port > 0 ? [{ host, port, role: 'origin' }] : [];
-  } catch {
-    return [];
-  }
 }

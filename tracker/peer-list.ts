@@ -4,10 +4,12 @@
  * - members that announced and agents that hold the blob come first, a random choice of them;
  * - the origin's seeds come last, and have their places also in a large swarm;
  * - never the caller itself, nobody twice, nobody who only dials;
+ * - who speaks libp2p only is given to callers that speak it: to others its port would be a riddle;
  * - a member on the loopback is given to callers on the loopback only: for others that address is
  *   their own machine.
  */
 
+import { formatMultiaddr, type Libp2pAddress, plainPort } from '#multiaddr';
 import type { AdmittedSeed } from './admission.ts';
 import type { AgentRecord } from './agents.ts';
 import { isLoopback, packAddress } from './ip.ts';
@@ -18,7 +20,9 @@ export interface ListedPeer {
   readonly host: string;
   /** For compact answers; undefined when only a name is known. */
   readonly ip: string | undefined;
-  readonly port: number;
+  /** Plain TCP; undefined when it speaks libp2p only. */
+  readonly port: number | undefined;
+  readonly libp2p?: Libp2pAddress | undefined;
   readonly peerId?: string;
   readonly zone?: string;
 }
@@ -29,6 +33,8 @@ export interface Caller {
   readonly port: number;
   readonly complete: boolean;
   readonly numwant: number;
+  /** It speaks libp2p. */
+  readonly libp2p: boolean;
 }
 
 export interface Candidates {
@@ -48,10 +54,12 @@ export function choosePeers(caller: Caller, candidates: Candidates): ListedPeer[
   const take = (peer: ListedPeer | undefined): void => {
     if (peer === undefined || peer.peerId === caller.peerId) return;
     if (isLoopback(peer.host) && !isLoopback(caller.ip)) return;
-    const address = `${peer.host} ${peer.port}`;
+    const port = peer.port ?? (caller.libp2p ? peer.libp2p?.port : undefined);
+    if (port === undefined) return;
+    const address = `${peer.host} ${port}`;
     if (taken.has(address)) return;
     taken.add(address);
-    chosen.push(peer);
+    chosen.push(caller.libp2p ? peer : { ...peer, libp2p: undefined });
   };
 
   // Selection sampling: one pass, each candidate with the same chance.
@@ -72,8 +80,9 @@ export function choosePeers(caller: Caller, candidates: Candidates): ListedPeer[
     if (full()) break;
     if (lucky()) take(listedAgent(agent));
   }
-  for (const { host, ip, port } of seeds) {
-    if (chosen.length < numwant) take({ host, ip, port });
+  for (const seed of seeds) {
+    const { host, ip, libp2p } = seed;
+    if (chosen.length < numwant) take({ host, ip, port: plainPort(seed), libp2p });
   }
   return chosen;
 }
@@ -83,31 +92,34 @@ function listedMember(member: Member, agentOf: Candidates['agentOf']): ListedPee
   if (agent !== undefined) return listedAgent(agent);
   // An agent that said goodbye.
   if (member.leased) return undefined;
-  const { ip, port, peerId } = member;
-  return port === UNREACHABLE_PORT ? undefined : { host: ip, ip, port, peerId };
+  const { ip, port, libp2p, peerId } = member;
+  return { host: ip, ip, port: port === UNREACHABLE_PORT ? undefined : port, libp2p, peerId };
 }
 
-function listedAgent(agent: AgentRecord): ListedPeer | undefined {
-  const { host, ip, port, peerId, zone } = agent;
-  if (port === undefined) return undefined;
+function listedAgent(agent: AgentRecord): ListedPeer {
+  const { host, ip, port, libp2p, peerId, zone } = agent;
   // A compact answer has no room for a name: the address that the agent spoke from stands in for it.
-  const packable = host !== undefined && packAddress(host, port) !== undefined;
-  return { host: host ?? ip, ip: packable ? host : ip, port, peerId, ...(zone !== undefined && { zone }) };
+  const packable = host !== undefined && packAddress(host, UNREACHABLE_PORT) !== undefined;
+  const shown = { host: host ?? ip, ip: packable ? host : ip };
+  return { ...shown, port, libp2p, peerId, ...(zone !== undefined && { zone }) };
 }
 
 /** The two lists of a compact HTTP answer (BEP 23, BEP 7). */
 export function packPeers(peers: readonly ListedPeer[]): { readonly v4: Buffer; readonly v6: Buffer } {
-  const packed = peers.map(({ ip, port }) => (ip === undefined ? undefined : packAddress(ip, port)));
+  const packed = peers.map(({ ip, port }) =>
+    ip === undefined || port === undefined ? undefined : packAddress(ip, port),
+  );
   const ofSize = (size: number): Buffer =>
     Buffer.concat(packed.filter((entry) => entry !== undefined && entry.length === size) as Buffer[]);
   return { v4: ofSize(6), v6: ofSize(18) };
 }
 
-/** The list of an answer that is not compact (BEP 3), with the zone as a key of ours. */
+/** The list of an answer that is not compact (BEP 3), with keys of ours: the zone, and `peer`, a multiaddr. */
 export function describePeers(peers: readonly ListedPeer[]): Record<string, string | number | Uint8Array>[] {
-  return peers.map(({ host, port, peerId, zone }) => ({
+  return peers.map(({ host, port, libp2p, peerId, zone }) => ({
     ip: host,
-    port,
+    port: port ?? libp2p?.port ?? UNREACHABLE_PORT,
+    ...(libp2p !== undefined && { peer: formatMultiaddr({ host, ...libp2p }) }),
     ...(peerId !== undefined && { 'peer id': Buffer.from(peerId, 'hex') }),
     ...(zone !== undefined && { zone }),
   }));

@@ -69,7 +69,8 @@ async function startAll(
   stop: AbortSignal,
 ): Promise<readonly [Child, ...Child[]]> {
   const start = async (name: string, port: number, ...args: string[]): Promise<Child> => {
-    const flags = ['--listen', await preferPort(port), '--bittorrent-listen', '127.0.0.1:0'];
+    const swarm = ['--peer-listen', '127.0.0.1:0', '--bittorrent-listen', '127.0.0.1:0'];
+    const flags = ['--listen', await preferPort(port), ...swarm];
     const command = [...args, ...flags, '--data', path.join(data, name)];
     const child = await startChild(name, path.join(data, 'logs'), command, stop);
     children.push(child);

@@ -29,11 +29,14 @@ export {
   type Admission,
   besideListener,
   checkAdmission,
+  checkTransports,
   dataFolder,
   dataFolderHelp,
+  listenerOf,
   listenerOptions,
   logLevel,
   tlsFiles,
+  transportOptions,
 } from './listeners.ts';
 export { nearest } from './nearest.ts';
 export {

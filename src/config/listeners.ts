@@ -3,9 +3,10 @@
  * Programs listen on the loopback unless they are told otherwise, and then say so aloud.
  */
 import type { HostPort, TlsFiles } from '#http';
+import type { Transport } from '#swarm';
 import { ConfigError } from './errors.ts';
 import { type Kind, oneOf, path } from './kinds.ts';
-import { type EarlierText, type Option, optional, withDefault } from './options.ts';
+import { type EarlierText, type Option, optional, repeated, withDefault } from './options.ts';
 
 export type Admission = 'open' | 'token';
 
@@ -36,6 +37,50 @@ export function besideListener(key: string, port: number): (earlier: EarlierText
     const colon = listen.lastIndexOf(':');
     return `${listen.slice(0, colon)}:${listen.slice(colon + 1) === '0' ? 0 : port}`;
   };
+}
+
+/** How members of the swarm speak with each other; must stand above the listeners of both. */
+export const transportOptions = {
+  'swarm.transports': repeated(
+    oneOf('libp2p', 'tcp') as Kind<Transport>,
+    'how members are reached, the preferred first; what is not listed is not spoken',
+    'libp2p,tcp',
+  ),
+} as const satisfies Record<string, Option>;
+
+/** A default beside the listener `listen` for a transport that is spoken; else `off`. */
+export function listenerOf(transport: Transport, port: number): (earlier: EarlierText) => string | undefined {
+  const beside = besideListener('listen', port);
+  return (earlier) => {
+    const spoken = earlier('swarm.transports')?.split(',');
+    return spoken === undefined || spoken.includes(transport) ? beside(earlier) : 'off';
+  };
+}
+
+/**
+ * The transports in their order.
+ * @throws ConfigError when there is none, one is named twice, or a listener is of another
+ */
+export function checkTransports(values: {
+  readonly 'swarm.transports': readonly Transport[];
+  readonly 'peer.listen': HostPort | 'off';
+  readonly 'bittorrent.listen': HostPort | 'off';
+}): readonly Transport[] {
+  const transports = values['swarm.transports'];
+  if (transports.length === 0) throw new ConfigError(['swarm.transports: name libp2p, tcp, or both']);
+  if (new Set(transports).size < transports.length) {
+    throw new ConfigError([`swarm.transports: ${transports.join(', ')} names one twice`]);
+  }
+  for (const [key, transport] of [
+    ['peer.listen', 'libp2p'],
+    ['bittorrent.listen', 'tcp'],
+  ] as const) {
+    if (values[key] === 'off' || transports.includes(transport)) continue;
+    throw new ConfigError([
+      `${key}: ${transport} is not among swarm.transports (${transports.join(', ')}): add it, or leave the listener out`,
+    ]);
+  }
+  return transports;
 }
 
 /**

@@ -11,7 +11,7 @@ export type EarlierText = (key: string) => string | undefined;
 export interface Option<T = unknown> {
   readonly kind: Kind<unknown>;
   readonly help: string;
-  /** May be given several times (flag), as a comma list (environment) or as a YAML list. */
+  /** May be given several times, as a comma list (flag, environment, default) or as a YAML list. */
   readonly list: boolean;
   /** The default as text, or how it follows from earlier options. */
   readonly fallback: string | ((earlier: EarlierText) => string | undefined) | undefined;
@@ -56,9 +56,9 @@ export function derived<T>(
   return { kind, help, list: false, fallback, fallbackHelp };
 }
 
-/** An option that may be repeated; empty when it is not given. */
-export function repeated<T>(kind: Kind<T>, help: string): Option<readonly T[]> {
-  return { kind, help, list: true, fallback: undefined, fallbackHelp: undefined };
+/** An option that may be repeated. `fallback` is a comma list; without it the option is empty when it is not given. */
+export function repeated<T>(kind: Kind<T>, help: string, fallback?: string): Option<readonly T[]> {
+  return { kind, help, list: true, fallback, fallbackHelp: undefined };
 }
 
 /** Checks a table once, where it is written: a slip here is a mistake of ours, not of the user. */

@@ -88,7 +88,7 @@ function choose(
   const flag = flagName(key);
   const given = sources.flags?.[flag];
   if (given !== undefined && given.length > 0) {
-    return { texts: option.list ? given : given.slice(-1), source: `flag --${flag}` };
+    return { texts: option.list ? given.flatMap(split) : given.slice(-1), source: `flag --${flag}` };
   }
   const variable = environmentName(key);
   const text = sources.environment?.[variable];
@@ -103,9 +103,10 @@ function choose(
   }
   const fallback =
     typeof option.fallback === 'function'
-      ? option.fallback((other) => earlier.get(other)?.texts[0])
+      ? option.fallback((other) => earlier.get(other)?.texts.join(','))
       : option.fallback;
-  return fallback === undefined ? undefined : { texts: [fallback], source: 'default' };
+  if (fallback === undefined) return undefined;
+  return { texts: option.list ? split(fallback) : [fallback], source: 'default' };
 }
 
 function split(text: string): string[] {

@@ -1,15 +1,28 @@
 /** What an announce says and what it is answered with, whatever the protocol. */
 import { isIP } from 'node:net';
+import { type Libp2pAddress, parseMultiaddr } from '#multiaddr';
 import type { PeerAddress } from '#swarm';
 import type { InfoHash } from '#torrent';
+
+/** Where members dial us. Without a host, the address that the tracker sees; without a port, not by plain TCP. */
+export interface SelfAddress {
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+}
 
 /** Who we are to every tracker. */
 export interface Self {
   /** 40 hex digits. */
   readonly peerId: string;
-  /** Undefined: nobody can dial us. `host` undefined: the address that the tracker sees. */
-  readonly address: { readonly host?: string | undefined; readonly port: number } | undefined;
+  readonly address: SelfAddress | undefined;
+  /** Who we are on libp2p; undefined: we do not speak it. The port UNREACHABLE_PORT: we only dial. */
+  readonly libp2p?: Libp2pAddress | undefined;
   readonly zone?: string | undefined;
+}
+
+/** Whether members can dial us in any way. */
+export function isReachable({ address, libp2p }: Self): boolean {
+  return address?.port !== undefined || (libp2p !== undefined && libp2p.port !== UNREACHABLE_PORT);
 }
 
 export interface Announce {
@@ -47,9 +60,18 @@ export function intervalMs(seconds: unknown): number {
 }
 
 /** A peer that may be dialled, from a tracker's words; undefined when they are not an address. */
-export function toPeer(host: string, port: unknown, zone?: string): PeerAddress | undefined {
+export function toPeer(
+  host: string,
+  port: unknown,
+  more: { readonly zone?: string | undefined; readonly multiaddr?: string | undefined } = {},
+): PeerAddress | undefined {
+  const { zone, multiaddr } = more;
   const name = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/i;
   if (isIP(host) === 0 && !name.test(host)) return undefined;
   if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > 65_535) return undefined;
-  return { host, port, ...(zone !== undefined && { zone }) };
+  // One host a member: the one that the tracker names beside it.
+  const { port: libp2pPort, peerId } = parseMultiaddr(multiaddr ?? '') ?? {};
+  const libp2p: Libp2pAddress | undefined =
+    libp2pPort === undefined || peerId === undefined ? undefined : { port: libp2pPort, peerId };
+  return { host, port, ...(libp2p !== undefined && { libp2p }), ...(zone !== undefined && { zone }) };
 }

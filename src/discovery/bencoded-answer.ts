@@ -29,12 +29,16 @@ function describedPeers(list: Value | undefined, ownPeerId: string): PeerAddress
   if (!Array.isArray(list)) return [];
   return (list as readonly Value[]).slice(0, MAX_PEERS).flatMap((entry) => {
     if (!(entry instanceof Map)) return [];
-    const [host, peerId, zone] = [entry.get('ip'), entry.get('peer id'), entry.get('zone')];
+    const [host, peerId] = [entry.get('ip'), entry.get('peer id')];
     if (!Buffer.isBuffer(host)) return [];
     if (Buffer.isBuffer(peerId) && peerId.toString('hex') === ownPeerId) return [];
-    const label = Buffer.isBuffer(zone) && zone.length < 512 ? zone.toString('utf8') : undefined;
-    return toPeer(host.toString('latin1'), entry.get('port'), label) ?? [];
+    const more = { zone: shortText(entry.get('zone')), multiaddr: shortText(entry.get('peer')) };
+    return toPeer(host.toString('latin1'), entry.get('port'), more) ?? [];
   });
+}
+
+function shortText(value: Value | undefined): string | undefined {
+  return Buffer.isBuffer(value) && value.length < 512 ? value.toString('utf8') : undefined;
 }
 
 /** Addresses of 6 or 18 bytes; a rest that is no whole address is left out. */

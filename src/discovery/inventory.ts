@@ -6,9 +6,10 @@
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import type { HttpClient } from '#http';
+import { formatMultiaddr } from '#multiaddr';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
-import type { Self } from './announce.ts';
+import { isReachable, type Self, UNREACHABLE_PORT } from './announce.ts';
 import { type JsonBody, jsonWithLists } from './json-body.ts';
 import { backoffMs, createPause } from './pause.ts';
 
@@ -78,12 +79,16 @@ export function syncInventory(options: {
   const tellAll = async (): Promise<void> => {
     const since = new Map<InfoHash, 'held' | 'dropped'>();
     changes = since;
-    const { address, zone } = self;
-    const blobs = address === undefined ? [] : [...held].slice(0, MAX_BLOBS);
+    const { address, libp2p, zone } = self;
+    const blobs = isReachable(self) ? [...held].slice(0, MAX_BLOBS) : [];
+    const peer =
+      libp2p === undefined || libp2p.port === UNREACHABLE_PORT
+        ? undefined
+        : formatMultiaddr({ host: address?.host, ...libp2p });
     if (held.size > MAX_BLOBS)
       log.warn({ held: held.size, told: MAX_BLOBS }, 'more blobs than a tracker takes');
     try {
-      await send('PUT', jsonWithLists({ ...address, ...(zone !== undefined && { zone }) }, { blobs }));
+      await send('PUT', jsonWithLists({ ...address, peer, zone }, { blobs }));
     } catch (error) {
       changes = undefined;
       throw error;
@@ -135,7 +140,7 @@ export function syncInventory(options: {
 
   return {
     changed(infoHashes, to) {
-      if (changes === undefined || self.address === undefined) return;
+      if (changes === undefined || !isReachable(self)) return;
       for (const infoHash of infoHashes) changes.set(infoHash, to);
       pause.wake();
     },

@@ -2,7 +2,7 @@
 import type { HttpClient } from '#http';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
-import type { AnnounceTarget, Self } from './announce.ts';
+import { type AnnounceTarget, type Self, type SelfAddress, UNREACHABLE_PORT } from './announce.ts';
 import { httpTarget } from './http-announce.ts';
 import { INVENTORY_TIMING, type InventoryTiming, syncInventory } from './inventory.ts';
 import { ANNOUNCE_TIMING, type AnnounceTiming, joinTrackers } from './membership.ts';
@@ -17,10 +17,12 @@ export interface TrackerDiscoveryOptions {
   /** Our 20-byte BitTorrent peer id in hex. */
   readonly peerId: string;
   /**
-   * Where members dial us. Undefined: they cannot, we only dial. Without a host, the address that
-   * the tracker sees.
+   * Where members dial us. Without a host, the address that the tracker sees; without a port, not
+   * by plain TCP. Undefined: they cannot, or by libp2p at the address that the tracker sees.
    */
-  readonly address: { readonly host?: string | undefined; readonly port: number } | undefined;
+  readonly address: SelfAddress | undefined;
+  /** Who we are on libp2p, when we speak it; without a port we only dial. */
+  readonly libp2p?: { readonly port: number | undefined; readonly peerId: string } | undefined;
   /** Our locality, coarse to fine, split by `/`. */
   readonly zone?: string | undefined;
   readonly log: Logger;
@@ -38,7 +40,13 @@ const GOODBYE_MS = 1_800;
 /** Never throws for a tracker that fails: it is tried again, and logged at debug. */
 export function createTrackerDiscovery(options: TrackerDiscoveryOptions): Discovery {
   const { client, log, trackers } = options;
-  const self: Self = { peerId: options.peerId, address: options.address, zone: options.zone };
+  const { peerId, address, libp2p, zone } = options;
+  const self: Self = {
+    peerId,
+    address,
+    zone,
+    libp2p: libp2p && { port: libp2p.port ?? UNREACHABLE_PORT, peerId: libp2p.peerId },
+  };
   const held = new Set<InfoHash>();
   const memberships = new Set<Membership>();
   const inventories = trackers.map((tracker) =>

@@ -3,6 +3,7 @@
  * blob that nobody asks for is not open: it costs no socket, file, timer or memory.
  */
 import { randomBytes } from 'node:crypto';
+import { formatMultiaddr, plainPort } from '#multiaddr';
 import type { InfoHash } from '#torrent';
 import {
   type Blob,
@@ -12,7 +13,7 @@ import {
   createPieceMemory,
   createVerifier,
 } from './blob/index.ts';
-import { createSendMemory } from './peer/index.ts';
+import { createSendMemory, type Peer } from './peer/index.ts';
 import type { PeerAddress, PeerInfo, Swarm, SwarmOptions, Transport } from './port.ts';
 import { createRateLimiter } from './rate/index.ts';
 import {
@@ -22,12 +23,14 @@ import {
   type Greeting,
   type Libp2pNode,
   listenTcp,
+  nameOf,
   type TcpListener,
 } from './transport/index.ts';
 import { encodeHandshake } from './wire/index.ts';
 
 const DIAL_DEADLINE_MS = 3_000;
-const DEFAULT_TRANSPORTS: readonly Transport[] = ['libp2p', 'tcp'];
+/** How members are reached when nobody says otherwise, the preferred first. */
+export const DEFAULT_TRANSPORTS: readonly Transport[] = ['libp2p', 'tcp'];
 /** Who was dialled and does not greet keeps others from being dialled. */
 const GREETING_DEADLINE_MS = 5_000;
 const HANDSHAKE_DEADLINE_MS = 10_000;
@@ -64,6 +67,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   let hurried = false;
   let node: Libp2pNode | undefined;
   let listener: TcpListener | undefined;
+  const transports = options.transports ?? DEFAULT_TRANSPORTS;
 
   const commons: Commons = {
     peerId,
@@ -78,20 +82,27 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     uploadLimiter: createRateLimiter(options.uploadRateBytesPerSecond),
     downloadLimiter: createRateLimiter(options.downloadRateBytesPerSecond),
     bans: createBans(),
+    reachable: (address) => transports.some((transport) => speaks(address, transport)),
     room: () => connections.size + dialling < maxConnections && !stopping.signal.aborted,
     meet,
     wake,
   };
 
+  /** Whether the member and we both speak this transport. Nobody dials itself. */
+  function speaks(address: PeerAddress, transport: Transport): boolean {
+    if (transport === 'tcp') return plainPort(address) !== undefined;
+    return node !== undefined && address.libp2p !== undefined && address.libp2p.peerId !== node.peerId;
+  }
+
   /** Dials by the first transport that we have in common with the member and that reaches it. */
   async function dial(address: PeerAddress): Promise<Connection> {
     const patience = { deadlineMs: DIAL_DEADLINE_MS, signal: stopping.signal };
     let failure: unknown = new Error('no transport in common');
-    for (const transport of options.transports ?? DEFAULT_TRANSPORTS) {
+    for (const transport of transports) {
+      if (!speaks(address, transport)) continue;
       try {
-        if (transport === 'tcp') {
-          if (address.libp2p?.port !== address.port) return await dialTcp(address, patience);
-        } else if (node !== undefined && address.libp2p !== undefined) {
+        if (transport === 'tcp') return await dialTcp(address, patience);
+        if (node !== undefined && address.libp2p !== undefined) {
           return await node.dial({ host: address.host, ...address.libp2p }, patience);
         }
       } catch (error) {
@@ -126,9 +137,9 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   }
 
   async function accept(connection: Connection): Promise<void> {
-    const label = `${connection.host}:${connection.port}`;
+    const name = nameOf(connection);
     if (!commons.room()) return connection.close('too many connections');
-    if (commons.bans.has({ host: connection.host, label }, now())) return connection.close('banned');
+    if (commons.bans.has(name, now())) return connection.close('banned');
     track(connection);
     try {
       const greeting = await awaitHandshake(connection, HANDSHAKE_DEADLINE_MS);
@@ -140,7 +151,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       blob.welcome(connection, greeting, undefined);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      log.debug({ peer: label, reason }, 'connection refused');
+      log.debug({ peer: name.label, reason }, 'connection refused');
       connection.close(reason);
     }
   }
@@ -214,13 +225,14 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
 
   async function startNode(): Promise<Libp2pNode | undefined> {
     const { identity, admit, peerListen } = options;
-    if (identity === undefined) return undefined;
+    if (identity === undefined || !transports.includes('libp2p')) return undefined;
     // Loaded only when it is wanted: libp2p is most of what this room loads.
     const { createLibp2pNode } = await import('./transport/libp2p/index.ts');
     return createLibp2pNode({
       identity,
       listen: peerListen,
-      ...(admit !== undefined && { admit }),
+      admit: (memberId) =>
+        admit?.(memberId) !== false && !commons.bans.has({ host: memberId, label: memberId }, now()),
       accept: (connection) => void accept(connection),
       maxConnections,
     });
@@ -262,7 +274,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
         for (const peer of blob.peers) {
           infos.push({
             infoHash: blob.infoHash,
-            address: peer.label,
+            address: shownAddress(peer),
             transport: peer.connection.transport,
             role: peer.role,
             bytesIn: peer.bytesIn,
@@ -287,4 +299,12 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       await listening;
     },
   };
+}
+
+/** Where a peer is reached, as people write it: HOST:PORT, or a multiaddr for libp2p. */
+function shownAddress({ address, connection, label }: Peer): string {
+  const { memberId } = connection;
+  if (memberId === undefined) return label;
+  const host = address?.host ?? connection.host.replace(/^::ffff:/, '');
+  return formatMultiaddr({ host, port: address?.libp2p?.port ?? connection.port, peerId: memberId });
 }

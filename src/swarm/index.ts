@@ -9,7 +9,7 @@
  * Nothing outside this room knows an engine, a wire or a transport.
  */
 
-export { createSwarm } from './engine.ts';
+export { createSwarm, DEFAULT_TRANSPORTS } from './engine.ts';
 export type {
   DownloadStats,
   Identity,
@@ -26,4 +26,4 @@ export type {
   SwarmOptions,
   Transport,
 } from './port.ts';
-export { createIdentity, loadIdentity } from './transport/index.ts';
+export { createIdentity, identityFile, loadIdentity } from './transport/index.ts';

@@ -5,6 +5,7 @@
  * Ownership: who opens a store closes it, with one exception that is named where it happens
  * (a `SeedStore` handed to the swarm is closed by the swarm when the blob falls idle).
  */
+import type { MemberAddress } from '#multiaddr';
 import type { Logger } from '#telemetry';
 import type { InfoHash, Metainfo } from '#torrent';
 
@@ -22,12 +23,7 @@ export interface Identity {
 export type PeerRole = 'origin' | 'agent';
 
 /** Where to reach a member. `zone` is coarse to fine, split by `/`. */
-export interface PeerAddress {
-  readonly host: string;
-  /** Where it speaks plain TCP; the same as `libp2p.port` when it speaks libp2p only. */
-  readonly port: number;
-  /** Where it speaks libp2p, and who answers there. */
-  readonly libp2p?: { readonly port: number; readonly peerId: string };
+export interface PeerAddress extends MemberAddress {
   readonly role?: PeerRole;
   readonly zone?: string;
 }
@@ -63,7 +59,7 @@ export interface Seed {
 export interface SwarmObserver {
   /** Payload bytes (blocks of blobs, no protocol) that were received or sent. */
   payload(direction: 'in' | 'out', transport: Transport, bytes: number, peer: PeerRole): void;
-  /** A piece failed its hash; `peer` is host:port of a member that sent part of it. */
+  /** A piece failed its hash; `peer` names a member that sent part of it: host:port, or its libp2p peer id. */
   pieceRejected(infoHash: InfoHash, peer: string): void;
   connected(transport: Transport): void;
   disconnected(transport: Transport): void;
@@ -80,7 +76,7 @@ export interface SwarmOptions {
   readonly peerListen?: { readonly host: string; readonly port: number };
   /** Whether a member with this libp2p peer id takes part. Default: everybody. */
   readonly admit?: (peerId: string) => boolean;
-  /** How members are dialled, first preferred; what is not in it is not dialled. Default libp2p, then TCP. */
+  /** How members are dialled, first preferred; what is not in it is neither dialled nor, for libp2p, listened on. Default libp2p, then TCP. */
   readonly transports?: readonly Transport[];
   /** Lazy seeding: asked when an incoming handshake names a blob that is not open. */
   readonly lookup: (infoHash: InfoHash) => Promise<Seed | undefined>;

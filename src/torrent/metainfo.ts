@@ -4,6 +4,7 @@
  * A blob of no bytes has metainfo with no pieces; it never needs a swarm.
  */
 import { createHash } from 'node:crypto';
+import { formatMember, type MemberAddress, parseMembers } from '#multiaddr';
 import { type Digest, digestHex, toSha256Digest } from '#oci';
 import { type Bencoded, BencodeError, decodeBencode, encodeBencode } from './bencode.ts';
 import type { InfoHash } from './info-hash.ts';
@@ -23,8 +24,8 @@ export interface MetainfoSources {
   readonly announce: readonly string[];
   /** BEP 19 web seeds: URLs of the blob itself. */
   readonly webSeeds: readonly string[];
-  /** BitTorrent listeners of the origin (outer key `peers`, a list of host:port). */
-  readonly peers: readonly { readonly host: string; readonly port: number }[];
+  /** The origin as a member of the swarm (outer key `peers`, a list of host:port and of multiaddrs). */
+  readonly peers: readonly MemberAddress[];
 }
 
 export interface Metainfo {
@@ -107,7 +108,7 @@ export function encodeMetainfo(metainfo: Metainfo, sources: MetainfoSources = me
     'created by': 'shoal',
   });
   const after = encodeBencode({
-    ...(peers.length > 0 && { peers: peers.map((peer) => joinHostPort(peer)) }),
+    ...(peers.length > 0 && { peers: peers.flatMap(formatMember) }),
     ...(webSeeds.length > 0 && { 'url-list': [...webSeeds] }),
   });
   // `info` sorts between the two halves; its own bytes are kept, so the infohash is too.
@@ -153,7 +154,7 @@ function readSources(outer: ReadonlyMap<string, Bencoded>): MetainfoSources {
     if (/^(?:https?|udp):\/\//.test(text)) announce.add(text);
   }
   const webSeeds = strings(flat(outer.get('url-list'))).filter((text) => /^https?:\/\//.test(text));
-  const peers = strings(flat(outer.get('peers'))).flatMap((text) => splitHostPort(text));
+  const peers = parseMembers(strings(flat(outer.get('peers'))));
   return { announce: [...announce].slice(0, MAX_SOURCES), webSeeds, peers };
 }
 
@@ -170,15 +171,4 @@ function strings(values: readonly (Bencoded | undefined)[]): string[] {
     .filter((value): value is Uint8Array => value instanceof Uint8Array && value.length <= MAX_URL_LENGTH)
     .slice(0, MAX_SOURCES)
     .map((value) => Buffer.from(value).toString('utf8'));
-}
-
-function joinHostPort(peer: { readonly host: string; readonly port: number }): string {
-  return peer.host.includes(':') ? `[${peer.host}]:${peer.port}` : `${peer.host}:${peer.port}`;
-}
-
-function splitHostPort(text: string): { host: string; port: number }[] {
-  const match = /^(?:\[([0-9a-fA-F:.]{2,45})\]|([a-zA-Z0-9.-]{1,253})):(\d{1,5})$/.exec(text);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  return host !== undefined && port > 0 && port <= 65535 ? [{ host, port }] : [];
 }

@@ -157,6 +157,8 @@ t.test('a port that is taken is named', async (t) => {
     'origin',
     '--listen',
     `127.0.0.1:${port}`,
+    '--peer-listen',
+    '127.0.0.1:0',
     '--bittorrent-listen',
     '127.0.0.1:0',
     '--data',

@@ -51,7 +51,7 @@ if (process.env[INSIDE] === undefined) {
 
   t.test('an agent completes a blob from a libtorrent seed alone', async (t) => {
     const folder = await folderOf(t);
-    const origin = await startProgram(t, 'origin', ['--bittorrent-listen', 'off']);
+    const origin = await startProgram(t, 'origin', ['--peer-listen', 'off', '--bittorrent-listen', 'off']);
     const agent = await startProgram(t, 'agent', ['--origin', origin.url]);
     const digest = await pushBlob(origin.url, 'team/app', 22, SIZE);
     const { file, metainfo } = await torrentFile(t, folder, origin.url, digest);

@@ -56,6 +56,7 @@ t.test('pieces that are right of a blob that is wrong', async (t) => {
   const digest = sha256DigestOf(someBytes(10));
   const torrent = encodeMetainfo(createMetainfo({ digest, length: SIZE, pieces: pieceHashes(bytes) }));
   const agent = await agentHere(t, [await lyingOrigin(t, torrent, bytes)], {
+    peerListen: 'off',
     bittorrentListen: 'off',
     fallback,
   });
@@ -80,6 +81,7 @@ t.test('pieces that are wrong', async (t) => {
   const at = MIB + 17;
   damaged.writeUInt8(damaged.readUInt8(at) ^ 1, at);
   const agent = await agentHere(t, [await lyingOrigin(t, torrent, damaged)], {
+    peerListen: 'off',
     bittorrentListen: 'off',
     fallback,
   });

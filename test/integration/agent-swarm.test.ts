@@ -134,8 +134,9 @@ t.test('pieces of an interrupted download are not fetched again', async (t) => {
 });
 
 t.test('without a swarm the origin serves ranges', async (t) => {
-  const origin = await originHere(t, { bittorrentListen: 'off' });
-  const agent = await agentHere(t, [origin.url], { bittorrentListen: 'off' });
+  const off = { peerListen: 'off', bittorrentListen: 'off' } as const;
+  const origin = await originHere(t, off);
+  const agent = await agentHere(t, [origin.url], off);
   const bytes = someBytes(20 * MIB);
   const digest = await pushBlob(origin.url, 'team/app', bytes);
   const answer = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);

@@ -94,11 +94,13 @@ t.test('listeners beyond the loopback need a word', async (t) => {
   const loopback = { host: '127.0.0.1', port: 0 };
   const open = { host: '0.0.0.0', port: 0 };
   for (const config of [
-    { listen: open, bittorrentListen: 'off' as const },
-    { listen: loopback, bittorrentListen: open },
-    { listen: loopback, bittorrentListen: 'off' as const, udpListen: open },
+    { listen: open },
+    { peerListen: open },
+    { bittorrentListen: open },
+    { udpListen: open },
   ]) {
-    await t.rejects(startOrigin({ ...config, data }, parts), {
+    const closed = { listen: loopback, peerListen: 'off' as const, bittorrentListen: 'off' as const };
+    await t.rejects(startOrigin({ ...closed, ...config, data }, parts), {
       name: 'ConfigError',
       message: /admission open/,
     });
@@ -110,6 +112,7 @@ t.test('two origins do not share a folder, and a failed start leaves nothing ope
   const parts = { log: createLogger({ program: 'origin', level: 'silent' }), metrics: createMetrics() };
   const config = {
     listen: { host: '127.0.0.1', port: 0 },
+    peerListen: 'off' as const,
     bittorrentListen: 'off' as const,
     data: first.data,
   };

@@ -13,12 +13,13 @@ t.test('the metainfo of a blob says where its swarm is', async (t) => {
   const answer = await origin.call('GET', `/v2/library/app/_shoal/torrents/${digest}`);
   t.same([answer.status, answer.headers['content-type']], [200, TORRENT]);
   const metainfo = parseMetainfo(answer.body);
-  const { udpAddress, bittorrentAddress } = origin.origin;
+  const { udpAddress, bittorrentAddress, peerAddress } = origin.origin;
+  const { port, peerId } = peerAddress ?? {};
   t.match(metainfo, { digest, length: bytes.length, pieceLength: 256 * 1024 });
   t.same(metainfo.sources, {
     announce: [`${origin.url}/announce`, `udp://127.0.0.1:${udpAddress?.port}/announce`],
     webSeeds: [`${origin.url}/v2/library/app/blobs/${digest}`],
-    peers: [{ host: '127.0.0.1', port: bittorrentAddress?.port }],
+    peers: [{ host: '127.0.0.1', port: bittorrentAddress?.port, libp2p: { port, peerId } }],
   });
   const seed = await origin.call('GET', new URL(metainfo.sources.webSeeds[0] ?? '').pathname);
   t.ok(seed.body.equals(bytes));
@@ -29,7 +30,7 @@ t.test('the metainfo of a blob says where its swarm is', async (t) => {
   t.same(known.json(), {
     digest,
     size: bytes.length,
-    peers: [`127.0.0.1:${bittorrentAddress?.port}`],
+    peers: [`127.0.0.1:${bittorrentAddress?.port}`, `/ip4/127.0.0.1/tcp/${port}/p2p/${peerId}`],
   });
 });
 
@@ -98,6 +99,7 @@ t.test('status, OpenAPI, health', async (t) => {
     program: 'origin',
     listen: new URL(origin.url).host,
     bittorrentListen: /^127\.0\.0\.1:\d+$/,
+    peerListen: /^\/ip4\/127\.0\.0\.1\/tcp\/\d+\/p2p\/12D3KooW\w{44}$/,
     blobs: { count: 1, bytes: 5 },
     blobBytes: { in: 5, out: 0 },
     swarm: { openBlobs: 0, peers: [] },

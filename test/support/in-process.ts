@@ -43,7 +43,7 @@ export async function originHere(
   const data = config.data ?? (await makeFolder(t));
   const metrics = createMetrics();
   const origin = await startOrigin(
-    { listen: loopback, bittorrentListen: loopback, ...config, data },
+    { listen: loopback, peerListen: loopback, bittorrentListen: loopback, ...config, data },
     { log: createLogger({ program: 'origin', level }), metrics },
   );
   const close = once(() => origin.close());
@@ -60,7 +60,7 @@ export async function agentHere(
   const data = config.data ?? (await makeFolder(t));
   const metrics = createMetrics();
   const agent = await startAgent(
-    { listen: loopback, bittorrentListen: loopback, ...config, origins, data },
+    { listen: loopback, peerListen: loopback, bittorrentListen: loopback, ...config, origins, data },
     { log: createLogger({ program: 'agent', level }), metrics },
   );
   const close = once(() => agent.close());

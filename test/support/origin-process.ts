@@ -36,6 +36,7 @@ if (process.argv[1] === self) {
   const origin = await startOrigin(
     {
       listen: { host: '127.0.0.1', port: 0 },
+      peerListen: { host: '127.0.0.1', port: 0 },
       bittorrentListen: { host: '127.0.0.1', port: 0 },
       data: process.argv[2] ?? '',
     },

@@ -43,7 +43,7 @@ export async function testOrigin(t: Test, config: Partial<OriginConfig> = {}): P
   const data = config.data ?? (await temporaryFolder(t));
   const metrics = createMetrics();
   const origin = await startOrigin(
-    { listen: loopback, bittorrentListen: loopback, ...config, data },
+    { listen: loopback, peerListen: loopback, bittorrentListen: loopback, ...config, data },
     { log: createLogger({ program: 'origin', level }), metrics },
   );
   t.teardown(() => origin.close());

@@ -54,7 +54,9 @@ export async function startProgram(
   const data = await mkdtemp(path.join(os.tmpdir(), `shoal-${program}-`));
   const listen = `${host}:${await freePort()}`;
   const bittorrent = `${host}:${await freePort()}`;
-  const args = [program, '--listen', listen, '--bittorrent-listen', bittorrent, '--data', data, ...flags];
+  const peer = `${host}:${await freePort()}`;
+  const listeners = ['--listen', listen, '--peer-listen', peer, '--bittorrent-listen', bittorrent];
+  const args = [program, ...listeners, '--data', data, ...flags];
   const url = `http://${listen}`;
   let child: ChildProcess;
   let log = '';

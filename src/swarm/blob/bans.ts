@@ -1,8 +1,10 @@
 /**
- * Members that sent bad bytes or lied. A ban holds for the pair of host and peer id, and for the
- * address where the member listens; a host that comes back under new names is banned as a whole
- * (not the loopback: there every member has the same host). Each ban lasts longer than the last.
+ * Members that sent bad bytes or lied. On libp2p a ban holds for the member's key, under whatever
+ * address. On plain TCP it holds for the pair of host and peer id, and for the address where the
+ * member listens; a host that comes back under new names is banned as a whole (not the loopback:
+ * there every member has the same host). Each ban lasts longer than the last.
  */
+import type { PeerAddress } from '../port.ts';
 import type { Sender } from './pieces.ts';
 
 const FIRST_BAN_MS = 60_000;
@@ -25,6 +27,8 @@ export interface Bans {
     member: { readonly peerId?: string; readonly host: string; readonly label: string },
     now: number,
   ): boolean;
+  /** Whether the member that is reached there is banned, on whichever transport. */
+  hasAddress(address: PeerAddress, now: number): boolean;
 }
 
 function isLoopback(host: string): boolean {
@@ -41,6 +45,8 @@ function dropOldest(map: Map<string, unknown>): void {
 export function createBans(): Bans {
   const records = new Map<string, Ban>();
   const names = new Map<string, Set<string>>();
+
+  const until = (key: string): number => records.get(key)?.until ?? 0;
 
   function record(key: string, now: number): void {
     const times = (records.get(key)?.times ?? 0) + 1;
@@ -64,7 +70,12 @@ export function createBans(): Bans {
     has(member, now) {
       const keys = [member.host, member.label];
       if (member.peerId !== undefined) keys.push(`${member.host} ${member.peerId}`);
-      return keys.some((key) => (records.get(key)?.until ?? 0) > now);
+      return keys.some((key) => until(key) > now);
+    },
+    hasAddress({ host, port, libp2p }, now) {
+      const keys = [host, `${host}:${port}`];
+      if (libp2p !== undefined) keys.push(libp2p.peerId);
+      return keys.some((key) => until(key) > now);
     },
   };
 }

@@ -14,7 +14,7 @@ import type {
   SwarmDownload,
 } from '../port.ts';
 import { needsOrigin, rankMembers, zoneDistance } from '../ranking/index.ts';
-import type { Connection, Greeting } from '../transport/index.ts';
+import { type Connection, type Greeting, nameOf } from '../transport/index.ts';
 import type { Blob, Commons } from './contract.ts';
 import { createDialer } from './dialer.ts';
 import { createFetching } from './fetching.ts';
@@ -81,8 +81,7 @@ export function createBlob(
       welcome(connection, greeting, address);
     },
     room: () => !closed && peers.size < MAX_DIALLED_PEERS && commons.room(),
-    banned: (address) =>
-      commons.bans.has({ host: address.host, label: `${address.host}:${address.port}` }, now()),
+    banned: (address) => commons.bans.hasAddress(address, now()),
     rank: (addresses) => rankMembers(addresses, { zone: commons.zone, limit: MAX_DIALLED_PEERS }),
     now,
   });
@@ -169,7 +168,7 @@ export function createBlob(
     },
     offended(peer, reason) {
       log.warn({ peer: peer.label, reason }, 'member broke the protocol');
-      commons.bans.add({ peerId: peer.peerId, label: peer.label, host: peer.connection.host }, now());
+      commons.bans.add({ ...nameOf(peer.connection), peerId: peer.peerId, label: peer.label }, now());
     },
     closed(peer, reason) {
       if (peers.get(peer.peerId) === peer) peers.delete(peer.peerId);
@@ -190,7 +189,10 @@ export function createBlob(
 
   /** Whether a second connection with a member replaces the first; both sides come to the same answer. */
   function replaces(old: Peer, connection: Connection): boolean {
-    if (old.connection.incoming === connection.incoming) return old.connection.host === connection.host;
+    if (old.connection.incoming === connection.incoming) {
+      const { host, memberId } = old.connection;
+      return host === connection.host && memberId === connection.memberId;
+    }
     if (now() - old.connectedAt > CROSSING_MS) return false;
     const dialledBySmaller = connection.incoming ? old.peerId < commons.peerId : commons.peerId < old.peerId;
     return dialledBySmaller;
@@ -240,10 +242,9 @@ export function createBlob(
   }
 
   function refusalOf(peerId: string, connection: Connection): string | undefined {
-    const label = `${connection.host}:${connection.port}`;
     if (closed) return 'the blob was closed';
     if (peerId === commons.peerId) return 'this is ourselves';
-    if (commons.bans.has({ peerId, host: connection.host, label }, now())) return 'banned';
+    if (commons.bans.has({ peerId, ...nameOf(connection) }, now())) return 'banned';
     const old = peers.get(peerId);
     if (old !== undefined && !replaces(old, connection)) return 'connected already';
     return undefined;
@@ -297,7 +298,7 @@ export function createBlob(
   function createDownload(fetch: Fetching): SwarmDownload {
     return {
       addPeers(addresses) {
-        dialer.add(addresses);
+        dialer.add(addresses.filter(commons.reachable));
         meetMore();
       },
       prioritise: (from, to) => fetch.prioritise(from, to),

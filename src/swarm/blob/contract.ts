@@ -23,6 +23,8 @@ export interface Commons {
   readonly uploadLimiter: RateLimiter;
   readonly downloadLimiter: RateLimiter;
   readonly bans: Bans;
+  /** Whether we have a transport in common with this member. */
+  readonly reachable: (address: PeerAddress) => boolean;
   /** Whether one more connection may be made. */
   readonly room: () => boolean;
   /** Dials and exchanges handshakes about this blob. */

@@ -11,7 +11,7 @@ const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 120_000;
 
 interface Known {
-  readonly address: PeerAddress;
+  address: PeerAddress;
   state: 'idle' | 'dialling' | 'connected';
   failures: number;
   notBefore: number;
@@ -81,8 +81,9 @@ export function createDialer(options: DialerOptions): Dialer {
         if (entry === undefined) {
           if (known.size >= MAX_KNOWN) return;
           known.set(at, { address, state: 'idle', failures: 0, notBefore: 0 });
-        } else if (entry.address.role !== address.role && address.role !== undefined) {
-          known.set(at, Object.assign(entry, { address }));
+        } else {
+          // A role, a zone or a libp2p address may be told later, by somebody who knows more.
+          entry.address = { ...entry.address, ...address };
         }
       }
     },

@@ -10,6 +10,7 @@ import type { Peer } from '../peer/index.ts';
 import { createPicker, type PickerPeer, pipelineBlocks } from '../picker/index.ts';
 import type { PieceSource } from '../port.ts';
 import { createMeter } from '../rate/index.ts';
+import { nameOf } from '../transport/index.ts';
 import { BLOCK_BYTES } from '../wire/index.ts';
 import type { Fetching, FetchingOptions } from './fetching-contract.ts';
 import { createOriginNeed } from './origin-need.ts';
@@ -101,7 +102,7 @@ export function createFetching(options: FetchingOptions): Fetching {
   function senderOf(peer: Peer): Sender {
     const known = senders.get(peer);
     if (known?.label === peer.label) return known;
-    const sender = { peerId: peer.peerId, label: peer.label, host: peer.connection.host };
+    const sender = { peerId: peer.peerId, label: peer.label, host: nameOf(peer.connection).host };
     senders.set(peer, sender);
     return sender;
   }

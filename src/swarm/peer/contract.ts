@@ -62,7 +62,7 @@ export interface PeerOptions {
 
 export interface Peer {
   readonly peerId: string;
-  /** host:port where they listen when we know it, else where the connection comes from. */
+  /** Their key on libp2p; else host:port where they listen when we know it, or where the connection comes from. */
   readonly label: string;
   readonly connection: Connection;
   readonly fast: boolean;

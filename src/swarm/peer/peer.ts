@@ -76,7 +76,7 @@ export function createPeer(options: PeerOptions): Peer {
   });
 
   let address = options.address;
-  let label = labelOf(address ?? connection);
+  let label = connection.memberId ?? labelOf(address ?? connection);
   let choking = true;
   let interested = false;
   let amChoking = true;
@@ -249,7 +249,7 @@ export function createPeer(options: PeerOptions): Peer {
     },
     set address(known) {
       address = known;
-      label = labelOf(known ?? connection);
+      label = connection.memberId ?? labelOf(known ?? connection);
     },
     get role() {
       return address?.role ?? 'agent';

@@ -13,6 +13,8 @@ export interface Connection {
   readonly transport: Transport;
   readonly host: string;
   readonly port: number;
+  /** Who the member is by its key: its libp2p peer id. Plain TCP does not tell. */
+  readonly memberId?: string;
   /** They dialled us. */
   readonly incoming: boolean;
   /** Bytes that were written and that the system has not taken yet. */
@@ -28,4 +30,16 @@ export interface Connection {
   write(parts: readonly Uint8Array[], taken?: () => void): void;
   /** Ends the connection now; `closed` is called with this reason. */
   close(reason: string): void;
+}
+
+/**
+ * What bans and logs call the member at the other end: its key where it has one, for one address
+ * may be that of many members, and one member may come from many; else its address.
+ */
+export function nameOf(connection: Pick<Connection, 'host' | 'port' | 'memberId'>): {
+  readonly host: string;
+  readonly label: string;
+} {
+  const { host, port, memberId } = connection;
+  return { host: memberId ?? host, label: memberId ?? `${host}:${port}` };
 }

@@ -1,5 +1,12 @@
 import t from 'tap';
-import { besideListener, ConfigError, checkAdmission, resolveOptions, tlsFiles } from '#config';
+import {
+  besideListener,
+  ConfigError,
+  checkAdmission,
+  printSettings,
+  resolveOptions,
+  tlsFiles,
+} from '#config';
 import { agentConfig, agentOptions } from '#daemon/options';
 import { originConfig, originOptions } from '#origin/options';
 import { trackerConfig, trackerOptions } from '#tracker/options';
@@ -46,11 +53,14 @@ t.test('a listener beside another one follows its host, and takes a free port wi
 t.test('the origin: defaults are on the loopback, and every flag arrives', async (t) => {
   t.match(originConfig(resolveOptions(originOptions, {}).values), {
     listen: { host: '127.0.0.1', port: 5000 },
+    transports: ['libp2p', 'tcp'],
+    peerListen: { host: '127.0.0.1', port: 4001 },
     bittorrentListen: { host: '127.0.0.1', port: 6881 },
   });
   const flags = {
     listen: ['0.0.0.0:443'],
     data: ['/srv/o'],
+    'peer-listen': ['0.0.0.0:4009'],
     'bittorrent-listen': ['off'],
     'udp-listen': ['0.0.0.0:6969'],
     advertise: ['o.example'],
@@ -63,6 +73,8 @@ t.test('the origin: defaults are on the loopback, and every flag arrives', async
   t.strictSame(originConfig(resolveOptions(originOptions, { flags }).values), {
     listen: { host: '0.0.0.0', port: 443 },
     data: '/srv/o',
+    transports: ['libp2p', 'tcp'],
+    peerListen: { host: '0.0.0.0', port: 4009 },
     bittorrentListen: 'off',
     udpListen: { host: '0.0.0.0', port: 6969 },
     advertise: 'o.example',
@@ -91,12 +103,44 @@ t.test('the agent: every flag arrives', async (t) => {
     origins: ['http://a:5000', 'http://b:5000'],
     listen: { host: '127.0.0.1', port: 5001 },
     data: 'd',
+    transports: ['libp2p', 'tcp'],
+    peerListen: { host: '127.0.0.1', port: 4002 },
     bittorrentListen: { host: '127.0.0.1', port: 6882 },
     zone: 'eu1/rack7',
     cacheSizeBytes: 10 * 1024 ** 3,
     downloadRateBytesPerSecond: 1_000_000,
     caFile: 'ca.pem',
   });
+});
+
+t.test('transports: in the order given, and only what is spoken listens', async (t) => {
+  const origin = ['http://a'];
+  const agent = (flags: Readonly<Record<string, readonly string[]>>, environment = {}) =>
+    agentConfig(resolveOptions(agentOptions, { flags: { origin, ...flags }, environment }).values);
+  t.match(agent({ 'swarm-transports': ['tcp,libp2p'] }), { transports: ['tcp', 'libp2p'] });
+  t.match(agent({ 'swarm-transports': ['tcp', 'libp2p'] }), { transports: ['tcp', 'libp2p'] });
+  t.match(agent({}, { SHOAL_SWARM_TRANSPORTS: 'libp2p' }), {
+    transports: ['libp2p'],
+    peerListen: { host: '127.0.0.1', port: 4002 },
+    bittorrentListen: 'off',
+  });
+  t.match(agent({ 'swarm-transports': ['tcp'], listen: ['127.0.0.1:0'] }), {
+    transports: ['tcp'],
+    peerListen: 'off',
+    bittorrentListen: { host: '127.0.0.1', port: 0 },
+  });
+  t.throws(() => agent({ 'swarm-transports': ['tcp,tcp'] }), /^swarm\.transports: .* twice/);
+  t.throws(() => agent({ 'swarm-transports': [''] }), /^swarm\.transports: name libp2p/);
+  t.throws(() => agent({ 'swarm-transports': ['quic'] }), /^swarm\.transports: 'quic' .*one of libp2p, tcp/);
+  t.throws(
+    () => agent({ 'swarm-transports': ['tcp'], 'peer-listen': ['127.0.0.1:4002'] }),
+    /^peer\.listen: libp2p is not among swarm\.transports/,
+  );
+  t.throws(() => agent({ 'peer-listen': ['0.0.0.0:4002'] }), /^peer\.listen: other machines can reach/);
+  t.match(
+    printSettings('agent', agentOptions, resolveOptions(agentOptions, { flags: { origin } }).settings),
+    /transports:\n\s+- libp2p # default\n\s+- tcp # default/,
+  );
 });
 
 t.test('the tracker: UDP follows the HTTP listener', async (t) => {

@@ -47,6 +47,7 @@ function commonsWith(verifier: Verifier): { commons: Commons; counts: ReturnType
     uploadLimiter: createRateLimiter(undefined),
     downloadLimiter: createRateLimiter(undefined),
     bans: createBans(),
+    reachable: () => true,
     room: () => true,
     meet: () => Promise.reject(new Error('nobody is dialled')),
     wake: () => undefined,

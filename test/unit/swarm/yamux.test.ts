@@ -208,14 +208,16 @@ t.test('mutated frames never throw, never hang and never reach another stream', 
   );
 });
 
+const keysOf = (send: Buffer, receive: Buffer) => ({ send, receive, memberId: 'the other' });
+
 t.test('Noise frames arrive whatever their cutting, and a changed byte ends the connection', async (t) => {
   const keys = { one: randomBytes(32), two: randomBytes(32) };
   const pair = () => {
     const { dialled, accepted } = memoryPair();
     return {
       raw: accepted,
-      from: createSecureConnection({ connection: dialled, rest: [] }, { send: keys.one, receive: keys.two }),
-      to: createSecureConnection({ connection: accepted, rest: [] }, { send: keys.two, receive: keys.one }),
+      from: createSecureConnection({ connection: dialled, rest: [] }, keysOf(keys.one, keys.two)),
+      to: createSecureConnection({ connection: accepted, rest: [] }, keysOf(keys.two, keys.one)),
     };
   };
   await fc.assert(
@@ -242,7 +244,7 @@ t.test('Noise frames arrive whatever their cutting, and a changed byte ends the 
   const sealed: Buffer[] = [];
   const tap = memoryPair();
   tap.accepted.attach({ data: (chunk) => void sealed.push(Buffer.from(chunk)), closed: () => undefined });
-  createSecureConnection({ connection: tap.dialled, rest: [] }, { send: keys.one, receive: keys.two }).write([
+  createSecureConnection({ connection: tap.dialled, rest: [] }, keysOf(keys.one, keys.two)).write([
     Buffer.from('a whole message'),
   ]);
   const length = 2 + 15 + 16;
@@ -254,7 +256,7 @@ t.test('Noise frames arrive whatever their cutting, and a changed byte ends the 
     bad[at] = (bad[at] ?? 0) ^ 0x10;
     const { dialled, accepted } = memoryPair();
     const heard = hear(
-      createSecureConnection({ connection: accepted, rest: [] }, { send: keys.two, receive: keys.one }),
+      createSecureConnection({ connection: accepted, rest: [] }, keysOf(keys.two, keys.one)),
     );
     const sender = hear(dialled);
     // Behind a longer length the rest of a frame must come before it can be refused.

@@ -41,7 +41,10 @@ const candidates = (change: Partial<Candidates>): Candidates => {
     members,
   };
 };
-const caller: Caller = { peerId: id(0xffff), ip: '10.9.9.9', port: 1234, complete: false, numwant: 50 };
+const caller: Caller = {
+  ...{ peerId: id(0xffff), ip: '10.9.9.9', port: 1234 },
+  ...{ complete: false, numwant: 50, libp2p: false },
+};
 const seed = { host: '10.8.8.8', ip: '10.8.8.8', port: 6881 };
 const hosts = (list: readonly { host: string }[]): string[] => list.map(({ host }) => host);
 

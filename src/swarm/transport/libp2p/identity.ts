@@ -17,8 +17,13 @@ export async function createIdentity(): Promise<Identity> {
   return identityOf(privateKeyToProtobuf(await generateKeyPair('Ed25519')));
 }
 
+/** Where a program keeps its identity below its data folder. */
+export function identityFile(data: string): string {
+  return path.join(data, 'identity.key');
+}
+
 /**
- * The identity kept at `file` (libp2p's protobuf of a private key); made and written there,
+ * The identity kept at `file` (libp2p's protobuf of an Ed25519 private key); made and written there,
  * durably and with mode 0600, when there is none. Rejects when the file is not a key, for a new
  * one would make another member of us.
  */
@@ -33,7 +38,10 @@ export async function loadIdentity(file: string): Promise<Identity> {
 async function identityOf(privateKey: Uint8Array): Promise<Identity> {
   const { privateKeyFromProtobuf } = await loadKeys();
   const { peerIdFromPrivateKey } = await loadPeerId();
-  return { peerId: peerIdFromPrivateKey(privateKeyFromProtobuf(privateKey)).toString(), privateKey };
+  const key = privateKeyFromProtobuf(privateKey);
+  // Addresses of members are read for this kind alone: one length, one prefix.
+  if (key.type !== 'Ed25519') throw new Error(`${key.type} instead of Ed25519`);
+  return { peerId: peerIdFromPrivateKey(key).toString(), privateKey };
 }
 
 async function readKept(file: string): Promise<Identity | undefined> {

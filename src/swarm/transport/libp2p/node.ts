@@ -149,6 +149,7 @@ function withRest(connection: Connection, rest: readonly Uint8Array[]): Connecti
     transport: connection.transport,
     host: connection.host,
     port: connection.port,
+    ...(connection.memberId !== undefined && { memberId: connection.memberId }),
     incoming: connection.incoming,
     get unsent() {
       return connection.unsent;

@@ -63,6 +63,7 @@ export function createNoise(components: NoiseComponents): ConnectionEncrypter {
     const connection = createSecureConnection(stream.release(), {
       send: initiator ? keys.initiator : keys.responder,
       receive: initiator ? keys.responder : keys.initiator,
+      memberId: secured.remotePeer.toString(),
     });
     const { id, log, remoteAddr } = stream;
     return { ...secured, connection: new Negotiation({ connection, id, log, remoteAddr }) };
@@ -121,10 +122,10 @@ function createOpener(key: KeyObject): (frame: Uint8Array) => Buffer {
   };
 }
 
-/** The encrypted connection over `raw`. */
+/** The encrypted connection over `raw` with the member that the handshake proved. */
 export function createSecureConnection(
   { connection: raw, rest }: Released,
-  keys: { readonly send: Uint8Array; readonly receive: Uint8Array },
+  keys: { readonly send: Uint8Array; readonly receive: Uint8Array; readonly memberId: string },
 ): Connection {
   const seal = createSealer(createSecretKey(keys.send));
   const unseal = createOpener(createSecretKey(keys.receive));
@@ -184,6 +185,7 @@ export function createSecureConnection(
     transport: 'libp2p',
     host: raw.host,
     port: raw.port,
+    memberId: keys.memberId,
     incoming: raw.incoming,
     get unsent() {
       return raw.unsent;

@@ -277,6 +277,7 @@ export function createYamux(options: YamuxOptions): Yamux {
       transport: 'libp2p',
       host: connection.host,
       port: connection.port,
+      ...(connection.memberId !== undefined && { memberId: connection.memberId }),
       incoming: !isOurs(id),
       get unsent() {
         return state.queuedBytes;
