@@ -2,9 +2,11 @@
  * A rollout: N nodes, each behind a limited link of its own, want the same blobs at the same time.
  *
  *     sudo node bench/fanout.ts [--nodes 8] [--rate 100mbit] [--size MiB] [--blobs 1] [--slow N] [--kill N]
- *                               [--stagger SECONDS] [--only shoal,libtorrent] [--flags '…'] [--json] [--plot FILE.svg]
+ *                               [--stagger SECONDS] [--only shoal,libp2p,libtorrent] [--flags '…'] [--json] [--plot FILE.svg]
  *
- * Shoal runs as its users run it: an origin and N agents, pulled from through their mirrors. libtorrent
+ * Shoal runs as its users run it: an origin and N agents, pulled from through their mirrors, over plain TCP
+ * (`shoal`) or over libp2p (`libp2p`). The first run after a change of the code also fills the cache of
+ * compiled code that bin/shoal keeps: let it pass. libtorrent
  * runs as a seed and N downloaders that all know each other. Both in the same run. Prints when the
  * first, the median and the last node had everything, the last ÷ the bound (bytes ÷ link rate), and what
  * the seed sent ÷ the bytes. Every node's sha256 is checked. --slow nodes have a tenth of the rate; --kill
@@ -68,7 +70,11 @@ const scenario: Scenario = {
   staggerSeconds: Number(values.stagger),
   flags: values.flags.split(' ').filter((flag) => flag !== ''),
 };
-const engines = { shoal: runShoal, libtorrent: runLibtorrent } as const;
+const engines = {
+  shoal: (...given: Parameters<typeof runLibtorrent>) => runShoal('tcp', ...given),
+  libp2p: (...given: Parameters<typeof runLibtorrent>) => runShoal('libp2p', ...given),
+  libtorrent: runLibtorrent,
+} as const;
 const bytes = scenario.sizes.reduce((sum, size) => sum + size, 0);
 const bound = bytes / scenario.bytesPerSecond + scenario.staggerSeconds * (scenario.nodes - 1);
 

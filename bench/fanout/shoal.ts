@@ -13,18 +13,18 @@ const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
 const curl = ['curl', '-sS', '--fail', '--max-time', '600'] as const;
 
 /** An origin in namespace 0 and an agent in each other one; each agent's mirror is asked for every blob. */
-export async function runShoal(scenario: Scenario, network: Network, folder: string): Promise<Outcome> {
+export async function runShoal(
+  transport: 'tcp' | 'libp2p',
+  scenario: Scenario,
+  network: Network,
+  folder: string,
+): Promise<Outcome> {
   const processes = createProcesses();
   try {
     const origin = `http://${network.address(0)}:5000`;
     processes.start(network.namespace(0), bin, [
-      ...[
-        'origin',
-        '--listen',
-        `${network.address(0)}:5000`,
-        '--bittorrent-listen',
-        `${network.address(0)}:6881`,
-      ],
+      ...['origin', '--listen', `${network.address(0)}:5000`, '--swarm-transports', transport],
+      ...swarmListener(transport, network.address(0)),
       ...['--admission', 'open', '--data', path.join(folder, 'origin'), '--log-level', 'warn'],
     ]);
     await untilReady(processes, network.namespace(0), origin);
@@ -34,7 +34,8 @@ export async function runShoal(scenario: Scenario, network: Network, folder: str
     for (let index = 1; index <= scenario.nodes; index += 1) {
       const agent = processes.start(network.namespace(index), bin, [
         ...['agent', '--origin', origin, '--listen', '127.0.0.1:5001'],
-        ...['--bittorrent-listen', `${network.address(index)}:6882`, '--admission', 'open'],
+        ...['--swarm-transports', transport, ...swarmListener(transport, network.address(index))],
+        ...['--admission', 'open'],
         ...['--data', path.join(folder, `agent${index}`), '--log-level', 'warn', ...scenario.flags],
       ]);
       agents.set(index, agent);
@@ -72,6 +73,11 @@ export async function runShoal(scenario: Scenario, network: Network, folder: str
     await processes.close();
   }
 }
+
+const swarmListener = (transport: 'tcp' | 'libp2p', address: string): readonly string[] => [
+  transport === 'tcp' ? '--bittorrent-listen' : '--peer-listen',
+  `${address}:6881`,
+];
 
 async function untilReady(processes: Processes, namespace: string, url: string): Promise<void> {
   const flags = ['--retry', '100', '--retry-delay', '1', '--retry-connrefused', '-o', '/dev/null'];
