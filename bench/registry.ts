@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { drawRegistry } from './plot/figures.ts';
 import { connect } from './registry/connection.ts';
@@ -118,9 +119,18 @@ async function measure(bench: Bench, what: Measurement, name: ServerName): Promi
     });
     return pushes / seconds;
   }
-  const targets = Array.from({ length: MANIFESTS }, (_, at) => `/v2/bench/small${at % 16}/manifests/bench-${at}`);
+  const targets = Array.from(
+    { length: MANIFESTS },
+    (_, at) => `/v2/bench/small${at % 16}/manifests/bench-${at}`,
+  );
   const { seconds, done } = await generate({
-    ...{ kind: 'manifests', port, targets, connections: MANIFEST_CONNECTIONS, seconds: Number(values.seconds) },
+    ...{
+      kind: 'manifests',
+      port,
+      targets,
+      connections: MANIFEST_CONNECTIONS,
+      seconds: Number(values.seconds),
+    },
     method: what === 'head' ? 'HEAD' : 'GET',
   });
   return done / seconds;
@@ -139,6 +149,16 @@ async function pushRate({ folder, file }: Bench, port: number): Promise<number> 
   return mebibytes / seconds;
 }
 
+/** The origin hashes the pieces of what was pushed in the background; that must not slow whoever comes next. */
+async function untilIdle(port: number): Promise<void> {
+  for (;;) {
+    const answer = await fetch(`http://127.0.0.1:${port}/api/v1/status`);
+    const status = (await answer.json()) as { torrents: { hashing: number } };
+    if (status.torrents.hashing === 0) return;
+    await delay(20);
+  }
+}
+
 /** Fills both registries: the large blob, and the manifests that are asked for. */
 async function prepare(folder: string, servers: Bench['servers']): Promise<Bench> {
   const file = path.join(folder, 'blob');
@@ -153,6 +173,7 @@ async function prepare(folder: string, servers: Bench['servers']): Promise<Bench
     await rm(got);
     await generate({ ...{ kind: 'pushes', port, pushes: MANIFESTS, connections: 4, seed: 'bench' } });
   }
+  await untilIdle(servers.shoal.port);
   return { folder, servers, file, pulled };
 }
 
@@ -173,6 +194,7 @@ async function measureAll(bench: Bench): Promise<Results> {
       const order = round % 2 === 0 ? SERVERS : SERVERS.toReversed();
       for (const name of order) {
         const rate = await measure(bench, what, name);
+        await untilIdle(bench.servers.shoal.port);
         if (rate === undefined) continue;
         const rates = results.get(what);
         rates?.set(name, [...(rates.get(name) ?? []), rate]);

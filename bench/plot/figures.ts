@@ -73,5 +73,8 @@ export const drawRegistry = (ratios: readonly RegistryRatio[]): string =>
   drawBars({
     title: 'registry: the origin beside docker-registry and nginx sendfile',
     series: ['rate ÷ peer', 'bar'],
-    groups: ratios.map(({ what, peer, ratio, bar }) => ({ label: `${what} ÷ ${peer}`, values: [ratio, bar] })),
+    groups: ratios.map(({ what, peer, ratio, bar }) => ({
+      label: `${what} ÷ ${peer}`,
+      values: [ratio, bar],
+    })),
   });

@@ -61,7 +61,7 @@ export async function connect(port: number): Promise<Connection> {
       takeBody(chunk.length);
       return;
     }
-    head += chunk.latin1Slice();
+    head += chunk.toString('latin1');
     const end = head.indexOf('\r\n\r\n');
     if (end < 0) return;
     const text = head.slice(0, end);

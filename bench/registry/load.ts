@@ -74,7 +74,11 @@ if (load.kind === 'manifests') {
           headers: { 'Content-Type': 'application/octet-stream' },
         });
         expect(blobPut.status, 201, 'PUT of a blob');
-        const described = { mediaType: 'application/vnd.oci.image.config.v1+json', digest, size: blob.length };
+        const described = {
+          mediaType: 'application/vnd.oci.image.config.v1+json',
+          digest,
+          size: blob.length,
+        };
         const manifest = { schemaVersion: 2, mediaType: OCI_MANIFEST, config: described, layers: [] };
         const put = await connection.request('PUT', `${repository}/manifests/${load.seed}-${at}`, {
           body: Buffer.from(JSON.stringify(manifest)),
