@@ -54,7 +54,8 @@ export interface PieceMemory {
 
 /**
  * Unused buffers that are kept for the next pieces: new memory costs a page fault each 4 KiB. The one that
- * was given back first is used first, so that the pieces which came last can be sent on without reading the disk.
+ * was given back first is used first, and none while there are few, so that the pieces which came last can be sent
+ * on without reading the disk.
  */
 const SPARE_BYTES = 32 * 1024 * 1024;
 
@@ -84,7 +85,7 @@ export function createPieceMemory(maxBytes: number): PieceMemory {
     take(bytes, guaranteed) {
       if (!guaranteed && taken + bytes > maxBytes) return undefined;
       taken += bytes;
-      const oldest = spare.get(bytes)?.shift();
+      const oldest = taken + spareBytes <= SPARE_BYTES ? undefined : spare.get(bytes)?.shift();
       if (oldest === undefined) return new SharedArrayBuffer(bytes);
       spareBytes -= bytes;
       oldest.reused?.();

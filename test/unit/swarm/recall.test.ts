@@ -29,9 +29,17 @@ t.test('bytes of stored pieces are there until their memory gets another use', a
   t.equal(into[PIECE / 2 - 1], 1);
   t.equal(into[PIECE / 2], 2);
   t.notOk(pieces.recall(2 * PIECE + 1, into), 'not when a part is not there');
-  pieces.ensure(3);
-  t.notOk(pieces.recall(PIECE, into), 'the buffer that was free longest is used first');
-  t.ok(pieces.recall(2 * PIECE, into));
+});
+
+t.test('the buffer that was free longest is used first', async (t) => {
+  const kept = (32 * 1024 ** 2) / PIECE;
+  const pieces = swarm(8);
+  pieces.ensure(2 * kept);
+  for (let piece = 0; piece < kept + 8; piece++) bring(pieces, piece, 'stored');
+  const into = Buffer.alloc(PIECE);
+  t.notOk(pieces.recall(0, into));
+  t.ok(pieces.recall((kept + 7) * PIECE, into));
+  t.ok(into.every((byte) => byte === ((kept + 7) & 0xff)));
 });
 
 t.test('bad bytes and bytes that somebody still reads are not recalled', async (t) => {
