@@ -19,6 +19,7 @@ import { parseArgs } from 'node:util';
 import { runLibtorrent } from './fanout/libtorrent.ts';
 import { createNetwork } from './fanout/network.ts';
 import { runShoal } from './fanout/shoal.ts';
+import { warmMemory } from './fanout/warm.ts';
 import { drawFanout, type FanoutRow } from './plot/figures.ts';
 
 const { values } = parseArgs({
@@ -90,6 +91,7 @@ for (const name of values.only.split(',') as (keyof typeof engines)[]) {
     for (let index = scenario.nodes - scenario.slow + 1; index <= scenario.nodes; index += 1) {
       await network.setRate(index, `${Number.parseFloat(values.rate) / 10}mbit`);
     }
+    await warmMemory(folder, bytes * (scenario.nodes + 1));
     const outcome = await engines[name](scenario, network, folder);
     const full = outcome.seconds.slice(0, scenario.nodes - scenario.slow);
     const done = full.filter((value) => value !== undefined).sort((a, b) => a - b);
