@@ -6,7 +6,8 @@
  * leave as one gathered write, and give the cipher's memory back without the garbage collector. Measured: docs/decisions/0020-noise-or-tls.md.
  */
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } from 'node:crypto';
-import { type ICryptoInterface, type NoiseComponents, noise, pureJsCrypto } from '@chainsafe/libp2p-noise';
+import { type ICryptoInterface, type NoiseComponents, noise } from '@chainsafe/libp2p-noise';
+import { defaultCrypto } from '@chainsafe/libp2p-noise/crypto';
 import type { ConnectionEncrypter, MessageStream, SecuredConnection } from '@libp2p/interface';
 import type { Connection, ConnectionEvents } from '../connection.ts';
 import { Negotiation, type Released } from './negotiation.ts';
@@ -47,9 +48,9 @@ export function createNoise(components: NoiseComponents): ConnectionEncrypter {
     if (!(stream instanceof Negotiation)) throw new Error('not a connection of ours');
     let keys: Keys | undefined;
     const crypto: ICryptoInterface = {
-      ...pureJsCrypto,
+      ...defaultCrypto,
       getHKDF(chainingKey, input) {
-        const derived = pureJsCrypto.getHKDF(chainingKey, input);
+        const derived = defaultCrypto.getHKDF(chainingKey, input);
         if (input.length === 0) {
           keys = { initiator: derived[0], responder: derived[1] };
           stream.hold();
