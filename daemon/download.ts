@@ -117,8 +117,8 @@ export async function startDownload(
         );
       },
       onAnswered: () => {
-        swarmDownload.discovered();
-        watching.discovered();
+        // Meeting the origin would only delay the piece that is on its way from it.
+        void watching.discovered().then(() => swarmDownload.discovered());
       },
     });
     swarmDownload.addPeers([...peers.values()]);

@@ -29,8 +29,8 @@ const MAX_WRONG_RUNS = 3;
 
 export interface ProgressWatch {
   pieceArrived(source: PieceSource): void;
-  /** Discovery has answered. */
-  discovered(): void;
+  /** Discovery has answered. Resolves when the head start that this gave, if it did, is over. */
+  discovered(): Promise<void>;
   /** A client reads, from another place than before. */
   clientMoved(): void;
   /** Rejects when the download should be given up. Never resolves. */
@@ -169,9 +169,10 @@ export function watchProgress(options: {
       lastSwarmPieceAt = lastByteAt;
       swarmBroughtPieces = true;
     },
-    discovered() {
+    async discovered() {
       discovered = true;
       headStart();
+      await running;
     },
     clientMoved: headStart,
     gaveUp: giveUp.promise,

@@ -20,7 +20,7 @@ export function readOptions<const F extends Flags>(file: string, options: F): Va
 }
 
 /** The first doc comment of a file, without its stars. */
-export function helpOf(file: string): string {
+function helpOf(file: string): string {
   const comment = /\/\*\*\n([\s\S]*?)\n \*\//.exec(readFileSync(file, 'utf8'))?.[1] ?? '';
   return comment.replaceAll(/^ \* ?/gm, '');
 }
