@@ -8,7 +8,7 @@
  *
  * It runs to its end whether clients stay or not. Clients read from it by `follow`.
  */
-import { type BlobStore, BlobStoreError, type PartialBlob } from '#blobs';
+import { BlobStoreError, type DownloadStore, type PartialBlob } from '#blobs';
 import type { Discovery, Membership } from '#discovery';
 import { type Digest, OciError } from '#oci';
 import type { PeerAddress, PieceSource, Swarm, SwarmDownload } from '#swarm';
@@ -24,7 +24,7 @@ import type { Repository } from './repository.ts';
 
 /** What every download works with. */
 export interface DownloadContext {
-  readonly store: BlobStore;
+  readonly store: DownloadStore;
   readonly catalog: MetainfoCatalog;
   readonly swarm: Swarm;
   readonly discovery: Discovery;
@@ -192,7 +192,9 @@ export async function startDownload(
   return {
     metainfo,
     source: (piece) => partial.source(piece),
-    read: (position, into) => partial.read(position, into),
+    async read(position, into) {
+      if (exchange?.recall(position, into) !== true) await partial.read(position, into);
+    },
     follow: (piece) => followers.add(piece),
     finished,
     status() {

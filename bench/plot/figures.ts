@@ -78,3 +78,21 @@ export const drawCold = (rows: readonly ColdRow[]): string =>
     series: ['first body byte ÷ direct (bar 1.5)', 'rate ÷ direct (bar 0.8)'],
     groups: rows.map((row) => ({ label: row.name, values: [row.firstByteRatio, row.rateRatio] })),
   });
+
+/** One ratio of bench/registry: Shoal's rate ÷ the peer's. */
+export interface RegistryRatio {
+  readonly what: string;
+  readonly peer: string;
+  readonly ratio: number;
+  readonly bar: number;
+}
+
+export const drawRegistry = (ratios: readonly RegistryRatio[]): string =>
+  drawBars({
+    title: 'registry: the origin beside docker-registry and nginx sendfile',
+    series: ['rate ÷ peer', 'bar'],
+    groups: ratios.map(({ what, peer, ratio, bar }) => ({
+      label: `${what} ÷ ${peer}`,
+      values: [ratio, bar],
+    })),
+  });

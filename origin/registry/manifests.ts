@@ -22,6 +22,9 @@ export const getManifest: Verb<'manifest'> = async (registry, { request, reply, 
   const place = await findIn(candidates(path.name, query), (name) => resolve(registry, name, reference));
   if (place === undefined) throw unknown(path.reference);
   const { digest, mediaType, size } = place.found;
+  if (reference.kind === 'digest' && !(await registry.metadata.relyOnManifest(place.name, digest))) {
+    throw unknown(path.reference);
+  }
   const etag = `"${digest}"`;
   reply.headers({ 'docker-content-digest': digest, etag });
   if (namesEntity(request.headers['if-none-match'], etag)) return reply.status(304).send();
@@ -60,7 +63,7 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
     artifactType: manifest.artifactType,
     annotations: manifest.annotations,
     pushedAt: Date.now(),
-    tag: reference.kind === 'tag' ? reference.tag : undefined,
+    tags: reference.kind === 'tag' ? [reference.tag] : [],
   });
   if (unlinked.length > 0) throw lacks(unlinked);
   if (manifest.subject) reply.header('oci-subject', manifest.subject.digest);

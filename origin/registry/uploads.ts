@@ -113,6 +113,8 @@ async function commit(
   digest: Digest,
 ): Promise<void> {
   await registry.perDigest.run(digest, async () => {
+    // Bytes that a crash leaves without a repository are found by this note.
+    await registry.metadata.collection.expectBlob(digest);
     await writer.commit(digest).catch((error: unknown) => {
       throw asOciError(error);
     });

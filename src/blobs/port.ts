@@ -11,6 +11,7 @@ export interface BlobInfo {
   readonly lastUsedAt: number;
 }
 
+/** Complete blobs and pushes: what an origin needs. Kept in files or in S3. */
 export interface BlobStore {
   /** Opens a complete blob, unchanged since it was stored, or undefined. The reader keeps its bytes even while it is deleted. */
   open(digest: Digest): Promise<BlobReader | undefined>;
@@ -31,13 +32,16 @@ export interface BlobStore {
   /** The writer of an upload that was begun earlier, also before a restart (its bytes are hashed again). */
   resumeWriter(id: string): Promise<BlobWriter | undefined>;
 
+  close(): Promise<void>;
+}
+
+/** A store that downloads end in, too: what an agent needs. Pieces come in any order, so it is of files only. */
+export interface DownloadStore extends BlobStore {
   /**
    * The partial blob of a download: made anew, or with the pieces an earlier run left, each
    * checked again by its hash. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
    */
   openPartial(metainfo: Metainfo): Promise<PartialBlob>;
-
-  close(): Promise<void>;
 }
 
 /** Read access to one complete blob. Usable by the swarm as a seed as it is. */

@@ -4,14 +4,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { Level } from 'level';
 import type { Test } from 'tap';
-import { type BlobStore, openBlobStore } from '#blobs';
+import { type DownloadStore, openBlobStore } from '#blobs';
 import { createHashing, type Hashing } from '#hashing';
 import { createLogger } from '#telemetry';
 
 export interface TestStore {
   readonly root: string;
   readonly hashing: Hashing;
-  blobs: BlobStore;
+  blobs: DownloadStore;
   /** Closes everything and opens it again from the same folder, as a restart does. */
   reopen(): Promise<void>;
 }
@@ -20,7 +20,7 @@ export async function openTestStore(t: Test, given?: string): Promise<TestStore>
   const root = given ?? (await mkdtemp(path.join(os.tmpdir(), 'shoal-store-')));
   const hashing = createHashing({ threads: 1 });
   const log = createLogger({ program: 'test', level: 'silent' });
-  const open = async (): Promise<{ blobs: BlobStore; close(): Promise<void> }> => {
+  const open = async (): Promise<{ blobs: DownloadStore; close(): Promise<void> }> => {
     const level = new Level<string, Uint8Array>(path.join(root, 'db'), { valueEncoding: 'view' });
     const blobs = await openBlobStore({ root: path.join(root, 'blobs'), level, hashing, log });
     await blobs.counted;
