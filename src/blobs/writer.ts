@@ -1,13 +1,13 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, rm } from 'node:fs/promises';
-import { type Digest, digestHex } from '#oci';
+import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex } from '#oci';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import type { BlobInfo, BlobWriter } from './port.ts';
 import { writeFully } from './reader.ts';
 
 /** What a writer needs of its store. */
 export interface WriterOwner {
-  sha256File(path: string): Promise<string>;
+  digestFile(path: string, algorithm: DigestAlgorithm): Promise<string>;
   /** Makes the file a complete blob, or drops it when the blob is there already. */
   adopt(path: string, handle: FileHandle, digest: Digest, size: number): Promise<BlobInfo>;
   /** The writer is done or let go. */
@@ -16,7 +16,8 @@ export interface WriterOwner {
 
 /**
  * A sequential upload. `size` is that of the file: 0 for a new one. A resumed upload has no hash
- * state, so its file is hashed whole at the commit.
+ * state, so its file is hashed whole at the commit, as is one whose digest turns out to be of another
+ * algorithm than was announced.
  */
 export function createWriter(
   id: string,
@@ -24,9 +25,10 @@ export function createWriter(
   handle: FileHandle,
   given: number,
   owner: WriterOwner,
+  algorithm: DigestAlgorithm = 'sha256',
 ): BlobWriter {
   let size = given;
-  const hash: Hash | undefined = given === 0 ? createHash('sha256') : undefined;
+  const hash: Hash | undefined = given === 0 ? createHash(algorithm) : undefined;
   let state: 'idle' | 'busy' | 'ended' = 'idle';
   let finishing: Promise<unknown> | undefined;
   let ending: Promise<void> | undefined;
@@ -91,9 +93,11 @@ export function createWriter(
     commit: (expected) =>
       finish(async () => {
         await handle.truncate(size);
-        const actual = hash ? hash.copy().digest('hex') : await owner.sha256File(path);
+        const wanted = digestAlgorithm(expected);
+        const actual =
+          hash && wanted === algorithm ? hash.copy().digest('hex') : await owner.digestFile(path, wanted);
         if (actual !== digestHex(expected)) {
-          throw new BlobStoreError('digest-mismatch', `expected ${expected}, got sha256:${actual}`);
+          throw new BlobStoreError('digest-mismatch', `expected ${expected}, got ${wanted}:${actual}`);
         }
         const info = await owner.adopt(path, handle, expected, size);
         await end();
