@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { request } from 'undici';
 import type { Metainfo } from '#torrent';
 import { sumMetric } from '../../test/support/metrics-text.ts';
@@ -29,6 +30,7 @@ export async function pullThroughAgent(options: {
   const origin = await startMeasured('origin', ['--data', path.join(folder, 'origin')]);
   try {
     await push(origin.url, metainfo, content);
+    await untilTorrent(`${origin.url}/v2/${REPOSITORY}/_shoal/torrents/${metainfo.digest}`);
     for (const { port, peerId } of seeds) {
       await announce(origin.url, {
         infoHash: metainfo.infoHash,
@@ -81,4 +83,15 @@ async function push(origin: string, { digest, length }: Metainfo, content: Conte
   });
   const answer = await put.body.text();
   if (put.statusCode !== 201) throw new Error(`push answered ${put.statusCode}: ${answer}`);
+}
+
+/** The piece hashes are made behind the push; before that the tracker does not know the blob. */
+async function untilTorrent(url: string): Promise<void> {
+  for (;;) {
+    const answer = await request(url, { headersTimeout: 120_000 });
+    await answer.body.dump();
+    if (answer.statusCode === 200) return;
+    if (answer.statusCode !== 404 && answer.statusCode !== 503) throw new Error(`got ${answer.statusCode}`);
+    await delay(200);
+  }
 }
