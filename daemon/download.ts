@@ -184,7 +184,9 @@ export async function startDownload(
   return {
     metainfo,
     source: (piece) => partial.source(piece),
-    read: (position, into) => partial.read(position, into),
+    async read(position, into) {
+      if (exchange?.recall(position, into) !== true) await partial.read(position, into);
+    },
     follow: (piece) => followers.add(piece),
     finished,
     status() {

@@ -98,7 +98,7 @@ export function watchProgress(options: {
       },
       onBytes: (bytes) => {
         lastByteAt = performance.now();
-        options.metrics.fetched('origin', 'http', bytes);
+        options.metrics.fetchedOverHttp(bytes);
       },
       ask: { requestId: options.requestId, signal: stopped.signal },
     });

@@ -60,3 +60,21 @@ export const drawFanout = (rows: readonly FanoutRow[]): string =>
     series: ['last node ÷ bound', 'seed ÷ bytes'],
     groups: rows.map((row) => ({ label: row.engine, values: [row.ratio, row.seed] })),
   });
+
+/** One ratio of bench/registry: Shoal's rate ÷ the peer's. */
+export interface RegistryRatio {
+  readonly what: string;
+  readonly peer: string;
+  readonly ratio: number;
+  readonly bar: number;
+}
+
+export const drawRegistry = (ratios: readonly RegistryRatio[]): string =>
+  drawBars({
+    title: 'registry: the origin beside docker-registry and nginx sendfile',
+    series: ['rate ÷ peer', 'bar'],
+    groups: ratios.map(({ what, peer, ratio, bar }) => ({
+      label: `${what} ÷ ${peer}`,
+      values: [ratio, bar],
+    })),
+  });

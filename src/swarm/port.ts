@@ -118,6 +118,11 @@ export interface SwarmDownload {
   addPeers(peers: readonly PeerAddress[]): void;
   /** The pieces a client is waiting for, first wanted first: `from` to `to` inclusive. Replaces the earlier window. */
   prioritise(from: number, to: number): void;
+  /**
+   * Fills `into` from `position` of the blob when all these bytes came so recently that they are still in
+   * memory; false, and nothing is said of `into`, when they must be read from the store.
+   */
+  recall(position: number, into: Uint8Array): boolean;
   /** A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong. */
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
   /** Called for each piece that was verified and stored, whoever brought it. */

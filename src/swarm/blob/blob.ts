@@ -4,7 +4,7 @@
  * member, one stays.
  */
 import { type Metainfo, pieceCount, pieceSize } from '#torrent';
-import { createPeer, type Peer, type PeerEvents } from '../peer/index.ts';
+import { type AskedTally, createPeer, type Peer, type PeerEvents } from '../peer/index.ts';
 import type {
   DownloadStats,
   PeerAddress,
@@ -53,6 +53,7 @@ export function createBlob(
   const count = pieceCount(metainfo);
   const openedAt = now();
   const peers = new Map<string, Peer>();
+  const asked: AskedTally = { blocks: 0 };
   let seed: SeedStore | undefined = 'seed' in options ? options.seed : undefined;
   let store: PieceStore = 'seed' in options ? options.seed : options.store;
   let owned = !('seed' in options);
@@ -222,9 +223,11 @@ export function createBlob(
       pieceSize: (piece) => pieceSize(metainfo, piece),
       info: metainfo.info,
       holds: (piece) => store.has(piece),
+      recall: (position, into) => fetching?.recall(position, into) === true,
       read: (position, into) => store.read(position, into),
       memory: commons.sendMemory,
       uploadLimiter: commons.uploadLimiter,
+      asked,
       listenPort: commons.listenPort(),
       ourZone: commons.zone,
       events,
@@ -254,6 +257,7 @@ export function createBlob(
     if (closed) return;
     closed = true;
     fetching?.close();
+    sharing.close();
     for (const peer of [...peers.values()]) peer.close(reason);
     completed.reject(new Error(reason));
     options.ended();
@@ -269,6 +273,7 @@ export function createBlob(
       memory: commons.pieceMemory,
       verifier: commons.verifier,
       limiter: commons.downloadLimiter,
+      asked,
       log,
       now,
       name: commons.peerId,
@@ -302,6 +307,7 @@ export function createBlob(
         meetMore();
       },
       prioritise: (from, to) => fetch.prioritise(from, to),
+      recall: (position, into) => fetch.recall(position, into),
       offer: (piece, bytes, source) => fetch.offer(piece, bytes, source),
       onPiece: (listener) => void listeners.push(listener),
       stats(): DownloadStats {
