@@ -19,6 +19,7 @@ import { createPayload } from './payload.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { startSeeding } from './seeding.ts';
+import { createScrubber } from './scrub/index.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
 
@@ -83,9 +84,10 @@ export async function startOrigin(
   const collection = { ...DEFAULT_COLLECTION, ...config.collection };
   const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());
   const perDigest = createExclusive();
+  const catalog = openMetainfoCatalog(db);
   const torrents = parts.adopt(
     createTorrents({
-      catalog: openMetainfoCatalog(db),
+      catalog,
       blobs,
       perDigest,
       onChange: (infoHash) => tracker.forget(infoHash),
@@ -130,6 +132,11 @@ export async function startOrigin(
     }),
     (it) => it.close(),
   );
+  const folder = path.join(config.data, 'repair');
+  const scrubber = parts.adopt(
+    createScrubber({ folder, blobs, metadata, catalog, perDigest, swarm, tracker, metrics, log }),
+    (it) => it.close(),
+  );
   const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
   let address = config.listen;
   const addresses = createAddresses({
@@ -153,6 +160,7 @@ export async function startOrigin(
     swarm,
     tracker,
     collector,
+    scrubber,
     startedAt,
     publicUrl: config.publicUrl,
     peers: addresses.peers,

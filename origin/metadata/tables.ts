@@ -17,7 +17,7 @@
  *     leases        kind NUL name NUL digest    → since       kind: blob or manifest
  *     queue         kind NUL since NUL name NUL digest →      the same by time; kind may also be doomed
  *     uploads       id                          → record
- *     facts         name                        → what is known of the tables themselves
+ *     quarantine    name NUL digest             → the bytes of a damaged manifest
  */
 import type { Level } from 'level';
 
@@ -47,7 +47,7 @@ export function openTables(db: Level<string, Uint8Array>) {
     leases: table('leases'),
     queue: table('queue'),
     uploads: table('uploads'),
-    facts: table('facts'),
+    quarantine: table('quarantine'),
     /** One batch: all of it or nothing. With `sync` it survives a power cut when this resolves. */
     write: (operations: readonly Operation[], { sync } = { sync: true }): Promise<void> =>
       operations.length === 0 ? Promise.resolve() : db.batch<string, Buffer>([...operations], { sync }),

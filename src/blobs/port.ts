@@ -24,6 +24,11 @@ export interface BlobStore {
   totals(): { readonly blobs: number; readonly bytes: number };
   /** Resolves when the blobs of earlier runs are all in the totals, or the store is closed. Never rejects. */
   readonly counted: Promise<void>;
+  /**
+   * Hashes all of a blob, whatever is known of its file. One that is not what its digest says is set
+   * aside, and is not here any more.
+   */
+  verify(digest: Digest): Promise<'good' | 'damaged' | 'missing'>;
   /** Removes a complete blob. Open readers go on. */
   delete(digest: Digest): Promise<void>;
 
