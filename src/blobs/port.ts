@@ -62,13 +62,15 @@ export interface BlobReader extends SeedStore {
 export interface BlobWriter {
   /** Opaque, safe in a URL; names the upload across restarts. */
   readonly id: string;
-  /** Bytes durably received so far. */
+  /** Bytes received so far; they survive the end of the process, and a power cut once `sync` resolved. */
   readonly size: number;
   /**
    * Appends; hashes on the way; back-pressure by the returned promise; at most one append at a
    * time (a second is refused with 'busy'). When `source` fails half-way the bytes that came are kept.
    */
   append(source: AsyncIterable<Uint8Array>, limits?: { readonly maxBytes?: number }): Promise<void>;
+  /** What came so far survives a power cut when this resolves: call it before a client is told of it. */
+  sync(): Promise<void>;
   /**
    * Makes it a blob: compares the digest ('digest-mismatch' leaves the upload usable), fsync,
    * rename, fsync of the folder. When it resolves the blob survives a power cut.
