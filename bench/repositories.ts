@@ -38,6 +38,8 @@ interface Row {
 }
 
 async function fill(data: string, count: number): Promise<void> {
+  // As a data folder that an origin made.
+  await (await spawnOrigin(data)).kill();
   const db = await openDatabase(path.join(data, 'db'));
   // The filling need not survive a power cut: a thousand syncs a second would take minutes.
   const batch = db.batch.bind(db) as (operations: unknown, options: object) => Promise<void>;

@@ -15,7 +15,9 @@ import { registerApi } from './api.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
 import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
+import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
+import { requirementsOf } from './registry/manifests.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { startSeeding } from './seeding.ts';
@@ -82,6 +84,7 @@ export async function startOrigin(
   const root = path.join(config.data, 'blobs');
   const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
   const collection = { ...DEFAULT_COLLECTION, ...config.collection };
+  await upgradeMetadata(db, requirementsOf);
   const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());
   const perDigest = createExclusive();
   const catalog = openMetainfoCatalog(db);

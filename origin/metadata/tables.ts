@@ -18,6 +18,7 @@
  *     queue         kind NUL since NUL name NUL digest →      the same by time; kind may also be doomed
  *     uploads       id                          → record
  *     quarantine    name NUL digest             → the bytes of a damaged manifest
+ *     facts         name                        → what is known of the tables themselves
  */
 import type { Level } from 'level';
 
@@ -48,6 +49,7 @@ export function openTables(db: Level<string, Uint8Array>) {
     queue: table('queue'),
     uploads: table('uploads'),
     quarantine: table('quarantine'),
+    facts: table('facts'),
     /** One batch: all of it or nothing. With `sync` it survives a power cut when this resolves. */
     write: (operations: readonly Operation[], { sync } = { sync: true }): Promise<void> =>
       operations.length === 0 ? Promise.resolve() : db.batch<string, Buffer>([...operations], { sync }),

@@ -20,6 +20,8 @@ export interface KillFigures {
   readonly cut: number;
   /** Milliseconds from process start to listening, sorted. */
   readonly startsMs: readonly number[];
+  /** Of these, the origin's own part, sorted. */
+  readonly ownStartsMs: readonly number[];
   /** Files of blobs that no repository has in the end. */
   readonly leaked: number;
 }
@@ -47,6 +49,7 @@ export async function killRounds(options: {
   const promised: Promised = { blobs: new Map(), tags: new Map(), uploads: new Map() };
   const acknowledged = { blobs: 0, manifests: 0, deletions: 0, chunks: 0 };
   const startsMs: number[] = [];
+  const ownStartsMs: number[] = [];
   const changed = new Set<number>();
   /** Contents that a manifest may need; deleting them by name would be the client's own doing. */
   const needed = new Set<number>();
@@ -60,6 +63,7 @@ export async function killRounds(options: {
       const running = await spawnOrigin(options.data, { collection: { intervalMs: 20 } });
       origin = running;
       startsMs.push(running.startMs);
+      ownStartsMs.push(running.ownStartMs);
       options.progress?.(round, running.startMs);
       const isLast = round === options.rounds;
       await checkPromises(running.url, isLast);
@@ -83,7 +87,7 @@ export async function killRounds(options: {
     const leaked = await countLeaked(origin?.url ?? '');
     return {
       rounds: options.rounds,
-      ...{ acknowledged, checked, cut, startsMs: startsMs.sort((one, other) => one - other), leaked },
+      ...{ acknowledged, checked, cut, startsMs: sorted(startsMs), ownStartsMs: sorted(ownStartsMs), leaked },
     };
   } finally {
     await origin?.kill();
@@ -244,6 +248,10 @@ export async function killRounds(options: {
     }
     return leaked;
   }
+}
+
+function sorted(list: readonly number[]): number[] {
+  return [...list].sort((one, other) => one - other);
 }
 
 /** The bytes of a number, the same in every process: some small, some of several writes. */
