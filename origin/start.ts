@@ -91,6 +91,7 @@ export async function startOrigin(
   const torrents = parts.adopt(
     createTorrents({
       catalog,
+      notes: metadata.collection,
       blobs,
       perDigest,
       onChange: (infoHash) => tracker.forget(infoHash),
@@ -187,7 +188,7 @@ export async function startOrigin(
     discard: collector.discard,
   });
   address = await http.start();
-  torrents.prepareAll();
+  torrents.resume();
   collector.start();
   log.info(
     {

@@ -58,8 +58,15 @@ export interface CollectionStore {
     judge: (tags: readonly TagRecord[]) => readonly T[],
     options: Pick<CollectOptions, 'dryRun'>,
   ): Promise<readonly T[]>;
-  /** Notes that bytes come that no repository holds yet. Not synced: whatever is synced later carries it. */
+  /**
+   * Notes that bytes come that no repository holds and no torrent describes yet. Not synced: whatever
+   * is synced later carries it.
+   */
   expectBlob(digest: Digest): Promise<void>;
+  /** Blobs that came, and whose torrent is perhaps not made yet. */
+  unhashed(): AsyncIterable<Digest>;
+  /** The torrent is made, or the blob is gone. */
+  hashed(digest: Digest): Promise<void>;
   /** Bytes that perhaps no repository holds, after `after`. */
   orphans(limit: number, after?: Digest): Promise<Digest[]>;
   isHeld(digest: Digest): Promise<boolean>;

@@ -7,6 +7,7 @@
  *     links         name NUL digest             →             blob is part of the repository
  *     holders       digest NUL name             →             the same, the other way round
  *     orphans       digest                      →             bytes that perhaps no repository holds
+ *     unhashed      digest                      →             bytes whose torrent is perhaps not made yet
  *     manifests     name NUL digest             → record
  *     bytes         name NUL digest             → the manifest as it was pushed
  *     needs         name NUL digest             → digests     what the manifest refers to
@@ -38,6 +39,7 @@ export function openTables(db: Level<string, Uint8Array>) {
     links: table('links'),
     holders: table('holders'),
     orphans: table('orphans'),
+    unhashed: table('unhashed'),
     manifests: table('manifests'),
     bytes: table('bytes'),
     needs: table('needs'),
