@@ -7,6 +7,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { openDatabase } from '#database';
 import { parseRepositoryName, parseTag, sha256DigestOf } from '#oci';
@@ -16,7 +17,8 @@ import { spawnOrigin } from '../test/support/origin-process.ts';
 const TAGS = ['v1', 'v2', 'latest'];
 const PAGE = 100;
 const ASKED = 300;
-const STARTS = 5;
+const STARTS = 7;
+const SETTLE_MS = 15_000;
 /** Writes at a time. */
 const FILLERS = 16;
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
@@ -84,6 +86,10 @@ async function measure(count: number): Promise<Row> {
   const data = await mkdtemp(path.join(os.tmpdir(), 'shoal-repositories-'));
   try {
     await fill(data, count);
+    // The database has to sort what the filling left; at each start it would begin anew.
+    const settling = await spawnOrigin(data);
+    await delay(SETTLE_MS);
+    await settling.kill();
     const starts: number[] = [];
     for (let at = 0; at < STARTS; at += 1) {
       const started = await spawnOrigin(data);
