@@ -178,7 +178,7 @@ export async function openBlobStore(options: {
         await found.handle.close();
         const actual = await hashing.digestFile(layout.blob(digest), digestAlgorithm(digest));
         if (actual === digestHex(digest)) return 'good';
-        log.error({ digest, actual: `sha256:${actual}` }, 'a blob file is damaged; it is set aside');
+        log.error({ digest, actual }, 'a blob file is damaged; it is set aside');
         await layout.setAside(digest);
         await forget(digest, found.record);
         return 'damaged';
