@@ -21,6 +21,7 @@ export {
   oneOf,
   path,
   rate,
+  record,
   size,
   string,
   url,
