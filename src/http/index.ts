@@ -4,7 +4,7 @@
  * deadlines, the request id passed on).
  */
 export { type ByteSource, readBody, receiveBody, sendBody } from './body.ts';
-export { createHttpClient, type HttpClient, type HttpResponse } from './client.ts';
+export { createHttpClient, type HttpClient, type HttpRequestOptions, type HttpResponse } from './client.ts';
 export { formatHostPort, type HostPort, parseHostPort } from './host-port.ts';
 export { ProblemError } from './problem.ts';
 export {
