@@ -3,7 +3,7 @@
  * on disk for the next attempt; what nobody asked for again in a week is removed.
  */
 import type { Level } from 'level';
-import type { BlobStore } from '#blobs';
+import type { DownloadStore } from '#blobs';
 import { type Digest, parseDigest } from '#oci';
 import type { Logger } from '#telemetry';
 import type { MetainfoCatalog } from '#torrent';
@@ -21,7 +21,7 @@ export const ABANDONED_AFTER_MS = 7 * 24 * 60 * 60 * 1000;
 
 export function openUnfinished(options: {
   readonly db: Level<string, Uint8Array>;
-  readonly store: BlobStore;
+  readonly store: DownloadStore;
   readonly catalog: MetainfoCatalog;
   readonly log: Logger;
 }): Unfinished {

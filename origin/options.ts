@@ -22,6 +22,7 @@ import {
   withDefault,
 } from '#config';
 import { accessConfig, accessOptions } from './access/options.ts';
+import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
 
 export const originOptions = defineOptions({
@@ -54,6 +55,7 @@ export const originOptions = defineOptions({
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   ...accessOptions,
+  ...collectionOptions,
   ...listenerOptions,
   'log.level': logLevel,
 });
@@ -81,6 +83,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     peerListen,
     bittorrentListen,
     ...(access && { access }),
+    collection: collectionConfig(values),
     ...(tls && { tls }),
     ...(values.admission === 'open' && { admission: values.admission }),
     ...(udpListen !== 'off' && { udpListen }),

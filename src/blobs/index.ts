@@ -5,5 +5,5 @@
  * before a byte of it is served.
  */
 export { BlobStoreError, type BlobStoreErrorCode } from './errors.ts';
-export type { BlobInfo, BlobReader, BlobStore, BlobWriter, PartialBlob } from './port.ts';
+export type { BlobInfo, BlobReader, BlobStore, BlobWriter, DownloadStore, PartialBlob } from './port.ts';
 export { openBlobStore } from './store.ts';

@@ -3,6 +3,7 @@
  * time only one file is adopted, verified or deleted, so that index and files agree.
  */
 import { type FileHandle, open, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
 import type { Level } from 'level';
 import type { Hashing } from '#hashing';
 import { type Digest, digestHex } from '#oci';
@@ -10,10 +11,11 @@ import type { Logger } from '#telemetry';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import { openLayout } from './layout.ts';
 import { openPartial } from './partial.ts';
-import type { BlobInfo, BlobStore, BlobWriter } from './port.ts';
+import type { BlobInfo, DownloadStore } from './port.ts';
 import { createReader } from './reader.ts';
 import { type BlobRecord, openRecords, recordOf, unchanged } from './records.ts';
-import { createWriter } from './writer.ts';
+import { createTurns } from './turns.ts';
+import { openUploads } from './uploads.ts';
 
 /** How exact `lastUsedAt` is: a busy blob costs one index write a minute. */
 const USE_RESOLUTION_MS = 60_000;
@@ -24,15 +26,14 @@ export async function openBlobStore(options: {
   readonly level: Level<string, Uint8Array>;
   readonly hashing: Hashing;
   readonly log: Logger;
-}): Promise<BlobStore> {
+}): Promise<DownloadStore> {
   const { hashing, log } = options;
   const layout = await openLayout(options.root);
   const records = await openRecords(options.level);
   const totals = { blobs: 0, bytes: 0 };
-  const writers = new Map<string, BlobWriter>();
-  const resuming = new Map<string, Promise<BlobWriter | undefined>>();
   const partials = new Set<Digest>();
-  const turns = new Map<Digest, Promise<unknown>>();
+  const turns = createTurns();
+  const inTurn = turns.run;
   let closed = false;
   const counted = countAll(records.sizes());
 
@@ -50,19 +51,6 @@ export async function openBlobStore(options: {
       }
     } catch (error) {
       log.error({ err: error }, 'the stored blobs could not be counted');
-    }
-  }
-
-  /** Runs `work` when earlier work on the same digest is done. */
-  async function inTurn<T>(digest: Digest, work: () => Promise<T>): Promise<T> {
-    if (closed) throw new BlobStoreError('closed');
-    const before = turns.get(digest) ?? Promise.resolve();
-    const turn = before.then(work, work);
-    turns.set(digest, turn);
-    try {
-      return await turn;
-    } finally {
-      if (turns.get(digest) === turn) turns.delete(digest);
     }
   }
 
@@ -148,19 +136,10 @@ export async function openBlobStore(options: {
     return stats && unchanged(record, stats) ? record : undefined;
   }
 
-  const writerOwner = {
+  const uploads = await openUploads(path.join(layout.root, 'uploads'), {
     sha256File: hashing.sha256File,
     adopt,
-    ended: (id: string) => void writers.delete(id),
-  };
-
-  async function openWriter(id: string, file: string, flags: 'wx+' | 'r+'): Promise<BlobWriter> {
-    const handle = await open(file, flags, 0o640);
-    const { size } = await handle.stat();
-    const writer = createWriter(id, file, handle, size, writerOwner);
-    writers.set(id, writer);
-    return writer;
-  }
+  });
 
   return {
     open: (digest) =>
@@ -188,6 +167,22 @@ export async function openBlobStore(options: {
         await found.handle.close();
       }
     },
+    verify: (digest) =>
+      inTurn(digest, async () => {
+        const isThere = await stat(layout.blob(digest)).then(
+          () => true,
+          () => false,
+        );
+        const found = await trusted(digest);
+        if (!found) return isThere ? 'damaged' : 'missing';
+        await found.handle.close();
+        const actual = await hashing.sha256File(layout.blob(digest));
+        if (actual === digestHex(digest)) return 'good';
+        log.error({ digest, actual: `sha256:${actual}` }, 'a blob file is damaged; it is set aside');
+        await layout.setAside(digest);
+        await forget(digest, found.record);
+        return 'damaged';
+      }),
     list: records.list,
     totals: () => ({ ...totals }),
     counted,
@@ -197,30 +192,8 @@ export async function openBlobStore(options: {
         await rm(layout.blob(digest), { force: true });
         if (record) await forget(digest, record);
       }),
-    async createWriter() {
-      if (closed) throw new BlobStoreError('closed');
-      const id = layout.newUploadId();
-      try {
-        return await openWriter(id, layout.upload(id) ?? '', 'wx+');
-      } catch (error) {
-        throw asStoreError(error);
-      }
-    },
-    async resumeWriter(id) {
-      if (closed) throw new BlobStoreError('closed');
-      const running = writers.get(id) ?? resuming.get(id);
-      if (running !== undefined) return running;
-      const file = layout.upload(id);
-      if (file === undefined) return undefined;
-      const work = openWriter(id, file, 'r+')
-        .catch((error: NodeJS.ErrnoException) => {
-          if (error.code === 'ENOENT') return undefined;
-          throw error;
-        })
-        .finally(() => resuming.delete(id));
-      resuming.set(id, work);
-      return work;
-    },
+    createWriter: uploads.create,
+    resumeWriter: uploads.resume,
     async openPartial(metainfo) {
       const { digest } = metainfo;
       if (closed) throw new BlobStoreError('closed');
@@ -241,8 +214,8 @@ export async function openBlobStore(options: {
     async close() {
       closed = true;
       await counted;
-      await Promise.allSettled(turns.values());
-      await Promise.all([...writers.values()].map((writer) => writer.close()));
+      await turns.close();
+      await uploads.close();
     },
   };
 }

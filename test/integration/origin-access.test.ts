@@ -6,6 +6,7 @@ import { importJWK, SignJWT } from 'jose';
 import t, { type Test } from 'tap';
 import { parseChallenges } from '#auth';
 import { sha256DigestOf } from '#oci';
+import { parseMetainfo } from '#torrent';
 import {
   accessFrom,
   accessOf,
@@ -16,7 +17,11 @@ import {
   type TokenAnswer,
   writeHtpasswd,
 } from '../support/access.ts';
+import { agentHere, pull } from '../support/in-process.ts';
 import { type Answer, MANIFEST, type TestOrigin, temporaryFolder, testOrigin } from '../support/origin.ts';
+
+// Many origins, each with a log-in or two: more than the default on a busy machine.
+t.setTimeout(180_000);
 
 const ANN = ['ann', 'correct horse'] as const;
 const BOB = ['bob', 'battery: staple'] as const;
@@ -358,4 +363,73 @@ t.test('keys outlast a restart, and origins that share them accept each other', 
   t.equal((await two.call('GET', '/v2/', { headers: bearer(token) })).status, 200);
   const again = await one.restart();
   t.equal((await again.call('GET', '/v2/', { headers: bearer(token) })).status, 200);
+});
+
+t.test('the torrent of a private blob, its web seed and its announce are for who may pull', async (t) => {
+  const { origin } = await guarded(t);
+  const [digest, other] = [await push(origin, 'team/app'), await push(origin, 'team/app')];
+  const fetch = (blob: string, headers = {}) =>
+    origin.call('GET', `/v2/team/app/_shoal/torrents/${blob}`, { headers });
+  t.equal((await fetch(digest)).status, 401);
+  const { infoHash, sources } = parseMetainfo((await fetch(digest, basic(...BOB))).body);
+  const { sources: others } = parseMetainfo((await fetch(other, basic(...BOB))).body);
+  const [announce = '', elsewhere = ''] = [sources.announce[0], others.announce[0]];
+  const hash = infoHash.replace(/../g, '%$&');
+  const ask = async (url: string): Promise<string> =>
+    (
+      await origin.call(
+        'GET',
+        `${url}${url.includes('?') ? '&' : '?'}info_hash=${hash}&peer_id=${hash}&port=1234&left=1`,
+      )
+    ).body.toString('latin1');
+  t.match(await ask(announce), /8:interval/);
+  t.match(await ask(announce.replace('/announce', '/scrape')), /5:files/);
+  for (const url of [`${origin.url}/announce`, elsewhere, `${announce}x`, `${origin.url}/scrape`]) {
+    t.match(await ask(url), /14:failure reason.*passkey/s);
+  }
+  const [seed = ''] = sources.webSeeds;
+  t.equal((await origin.call('GET', seed)).status, 200);
+  t.equal((await origin.call('GET', seed.replace(digest, other))).status, 401);
+  t.equal((await origin.call('DELETE', seed)).status, 401);
+});
+
+t.test('what is beside /v2 asks for its rights', async (t) => {
+  const { origin } = await guarded(t);
+  for (const [where, action] of [
+    ['/metrics', 'metrics'],
+    ['/api/v1/status', 'manage'],
+    ['/api/v1/agents', 'manage'],
+  ] as const) {
+    t.equal((await origin.call('GET', where)).status, 401, action);
+    t.equal((await origin.call('GET', where, { headers: basic(...BOB) })).status, 403, action);
+    t.equal((await origin.call('GET', where, { headers: basic(...ROOT) })).status, 200, action);
+  }
+  for (const where of ['/healthz', '/readyz', '/api/v1/openapi.json']) {
+    t.equal((await origin.call('GET', where)).status, 200, where);
+  }
+});
+
+t.test('too many failed log-ins: 429 at the token service, never on /v2', async (t) => {
+  const { origin } = await guarded(t);
+  t.equal((await origin.call('GET', '/v2/', { headers: basic(...ANN) })).status, 200);
+  for (let n = 0; n < 10; n += 1) await origin.call('GET', '/v2/', { headers: basic('ann', `wrong ${n}`) });
+  const limited = await origin.call('GET', '/v2/auth', { headers: basic('ann', 'again') });
+  t.match([limited.status, Number(limited.headers['retry-after']) > 0], [429, true]);
+  t.equal((await origin.call('GET', '/v2/', { headers: basic('ann', 'again') })).status, 401);
+  t.equal(
+    (await origin.call('GET', '/v2/', { headers: basic(...ANN) })).status,
+    200,
+    'who is logged in stays so',
+  );
+});
+
+t.test('an agent with credentials pulls a private image; one without does not', async (t) => {
+  const { origin } = await guarded(t);
+  const digest = await push(origin, 'team/app', randomBytes(600_000));
+  const knows = await agentHere(t, [origin.url], {
+    credentialsFor: () => ({ username: ROOT[0], password: ROOT[1] }),
+  });
+  const stranger = await agentHere(t, [origin.url]);
+  t.equal((await pull(`${knows.url}/v2/team/app/blobs/${digest}`)).sha256, digest.slice('sha256:'.length));
+  t.not((await pull(`${stranger.url}/v2/team/app/blobs/${digest}`)).status, 200);
 });
