@@ -77,7 +77,7 @@ export async function startOrigin(
   await mkdir(config.data, { recursive: true });
   const db = await openDatabase(path.join(config.data, 'db'));
   parts.defer(() => db.close());
-  const hashing = parts.adopt(createHashing({ threads: 1 }), (it) => it.close());
+  const hashing = parts.adopt(createHashing({ threads: 2 }), (it) => it.close());
   const root = path.join(config.data, 'blobs');
   const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
   const collection = { ...DEFAULT_COLLECTION, ...config.collection };
