@@ -16,11 +16,15 @@ import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './co
 import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
 import { createPayload } from './payload.ts';
+import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
+
+/** Some thousand manifests. */
+const RECENT_MANIFEST_BYTES = 16 * 1024 * 1024;
 
 export interface OriginConfig {
   /** Registry, tracker, management and metrics. Port 0 takes a free port. */
@@ -169,6 +173,7 @@ export async function startOrigin(
     blobs,
     uploads,
     torrents,
+    recentManifests: createRecentBytes(RECENT_MANIFEST_BYTES),
     perDigest,
     space: createSpaceGuard(config.data),
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),

@@ -7,6 +7,8 @@ import type { DigestFollower, Hashing } from '#hashing';
 
 /** Hashed in a millisecond; a thread takes part of one to be told. */
 const SMALL_BYTES = 1024 * 1024;
+/** What comes is told to the thread in steps of this size: a message costs the event loop as much as writing them. */
+const TELL_BYTES = 4 * 1024 * 1024;
 
 export type UploadHashing = Pick<Hashing, 'followDigest' | 'sha256File'>;
 
@@ -24,10 +26,13 @@ export function createUploadDigest(path: string, size: number, hashing: UploadHa
   let small: Hash | undefined = size === 0 ? createHash('sha256') : undefined;
   let follower: DigestFollower | undefined;
   let lost = false;
+  let told = 0;
 
   const follow = (upTo: number): void => {
     small = undefined;
     follower ??= hashing.followDigest(path);
+    if (upTo - told < TELL_BYTES) return;
+    told = upTo;
     follower.advance(upTo);
   };
   return {

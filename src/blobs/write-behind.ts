@@ -82,7 +82,7 @@ export function createBackgroundSync(handle: FileHandle): BackgroundSync {
     written(bytes) {
       check();
       unsynced += bytes;
-      if (unsynced < SYNC_BYTES || running) return;
+      if (unsynced < SYNC_BYTES || running !== undefined) return;
       unsynced = 0;
       running = sync();
     },
