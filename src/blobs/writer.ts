@@ -10,6 +10,8 @@ export interface WriterOwner {
   readonly hashing: UploadHashing;
   /** Makes the file a complete blob, or drops it when the blob is there already. */
   adopt(path: string, handle: FileHandle, digest: Digest, size: number): Promise<BlobInfo>;
+  /** Makes the file's name durable, as `datasync` does its bytes. */
+  syncName(): Promise<void>;
   /** The writer is done or let go. */
   ended(id: string): void;
 }
@@ -31,6 +33,8 @@ export function createWriter(
   const digest = createUploadDigest(path, given, owner.hashing);
   const sync = createBackgroundSync(handle);
   let state: 'idle' | 'busy' | 'ended' = 'idle';
+  // What was found in the folder may not have been synced before the process was killed.
+  let isNamed = false;
   let finishing: Promise<unknown> | undefined;
   let ending: Promise<void> | undefined;
   const isEnded = (): boolean => state === 'ended';
@@ -100,6 +104,13 @@ export function createWriter(
         } finally {
           await behind.flush();
         }
+      }),
+    sync: () =>
+      exclusively(async () => {
+        await sync.settled();
+        await handle.datasync();
+        if (!isNamed) await owner.syncName();
+        isNamed = true;
       }),
     commit: (expected) =>
       finish(async () => {
