@@ -6,10 +6,12 @@ import { checkAdmission } from '#config';
 import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
+import { parseRepositoryName } from '#oci';
 import { DEFAULT_TRANSPORTS, identityFile, loadIdentity, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
 import { createTracker } from '#tracker';
+import { type AccessConfig, openAccess } from './access/index.ts';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
@@ -17,12 +19,13 @@ import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
+import { standsFor } from './registry/lookup.ts';
 import { requirementsOf } from './registry/manifests.ts';
 import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
-import { startSeeding } from './seeding.ts';
 import { createScrubber } from './scrub/index.ts';
+import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
 
@@ -48,6 +51,8 @@ export interface OriginConfig {
   /** URL of this origin as its clients see it; by default what each request's Host header says. */
   readonly publicUrl?: string;
   readonly uploadRateBytesPerSecond?: number;
+  /** Who may do what; undefined: everybody everything. */
+  readonly access?: AccessConfig | undefined;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
   /** `open` lets listeners leave the loopback without admission control. */
@@ -60,6 +65,11 @@ export interface Origin {
   /** The libp2p listener, and who answers there. */
   readonly peerAddress?: HostPort & { readonly peerId: string };
   readonly udpAddress?: HostPort;
+  /**
+   * Applies the access of this configuration, and reads its files anew; the rest needs a restart.
+   * @throws ConfigError, and all stays as it was
+   */
+  reload(config: Pick<OriginConfig, 'access'>): Promise<void>;
   /** Stops accepting, finishes what streams for up to 30 s, and closes everything. */
   close(): Promise<void>;
 }
@@ -73,10 +83,9 @@ export async function startOrigin(
   { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
 ): Promise<Origin> {
   checkAdmission(config.admission, {
-    listen: config.listen,
+    ...(config.access === undefined && { listen: config.listen, 'udp.listen': config.udpListen ?? 'off' }),
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
-    'udp.listen': config.udpListen ?? 'off',
   });
   const startedAt = Date.now();
   await using parts = new AsyncDisposableStack();
@@ -105,6 +114,16 @@ export async function startOrigin(
   );
   const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const payload = createPayload(metrics);
+  const access = parts.adopt(
+    await openAccess(config.access, {
+      data: config.data,
+      baseFor: (request) => addresses.baseFor(request),
+      aliases: repositoriesOf,
+      log,
+      metrics,
+    }),
+    (it) => it.close(),
+  );
 
   const transports = config.transports ?? DEFAULT_TRANSPORTS;
   const listen = config.bittorrentListen === 'off' ? undefined : config.bittorrentListen;
@@ -131,6 +150,7 @@ export async function startOrigin(
 
   const tracker = parts.adopt(
     createTracker({
+      mayAnnounce: access.mayAnnounce,
       admit: async (infoHash) =>
         (await torrents.identify(infoHash)) && {
           seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
@@ -161,6 +181,7 @@ export async function startOrigin(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(),
   );
+  access.register(http.app);
   tracker.register(http.app);
   registerApi(http.app, {
     blobs,
@@ -187,6 +208,7 @@ export async function startOrigin(
     torrents,
     recentManifests: createRecentBytes(RECENT_MANIFEST_BYTES),
     perDigest,
+    access,
     space: createSpaceGuard(config.data),
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
@@ -210,9 +232,19 @@ export async function startOrigin(
     ...(swarm?.address && { bittorrentAddress: swarm.address }),
     ...(swarm?.libp2p && { peerAddress: swarm.libp2p }),
     ...(udpAddress && { udpAddress }),
+    reload: (next) => access.reload(next.access),
     close: () => {
       closing ??= running.disposeAsync();
       return closing;
     },
   };
+}
+
+/** The repositories that a pull of this name may be answered from; none when it is no name. */
+function repositoriesOf(name: string): readonly string[] {
+  try {
+    return standsFor(parseRepositoryName(name), new URLSearchParams());
+  } catch {
+    return [];
+  }
 }

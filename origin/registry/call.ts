@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobStore } from '#blobs';
 import type { Digest, DistributionPath } from '#oci';
 import type { MetainfoSources } from '#torrent';
+import type { Access, Admitted, Passkeys } from '../access/index.ts';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
@@ -20,10 +21,11 @@ export interface Registry {
   /** Orders, for each digest, what joins a blob's bytes and its links: push, mount and deletion. */
   readonly perDigest: Exclusive;
   readonly space: SpaceGuard;
+  readonly access: Access;
   /** Counts blob payload that passed over HTTP. */
   countPayload(direction: 'in' | 'out', bytes: number): void;
   /** Where the swarm of a blob is found: `path` is the blob's, and the base is as this client sees us. */
-  sourcesFor(request: FastifyRequest, path: string): MetainfoSources;
+  sourcesFor(request: FastifyRequest, path: string, passkeys: Passkeys | undefined): MetainfoSources;
   /** Ends all service of a blob that no repository holds any more. */
   discard(digest: Digest): Promise<void>;
 }
@@ -35,6 +37,8 @@ export interface Call<K extends DistributionPath['kind'] = DistributionPath['kin
   readonly reply: FastifyReply;
   readonly path: PathOf<K>;
   readonly query: URLSearchParams;
+  /** What the client may do. */
+  readonly admitted: Admitted;
 }
 
 /** One verb on one path. It answers through `reply`, or throws an OciError. */
