@@ -21,12 +21,16 @@ import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
 import { standsFor } from './registry/lookup.ts';
 import { requirementsOf } from './registry/manifests.ts';
+import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { createScrubber } from './scrub/index.ts';
 import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
+
+/** Some thousand manifests. */
+const RECENT_MANIFEST_BYTES = 16 * 1024 * 1024;
 
 export interface OriginConfig {
   /** Registry, tracker, management and metrics. Port 0 takes a free port. */
@@ -89,7 +93,7 @@ export async function startOrigin(
   await mkdir(config.data, { recursive: true });
   const db = await openDatabase(path.join(config.data, 'db'));
   parts.defer(() => db.close());
-  const hashing = parts.adopt(createHashing({ threads: 1 }), (it) => it.close());
+  const hashing = parts.adopt(createHashing({ threads: 2 }), (it) => it.close());
   const root = path.join(config.data, 'blobs');
   const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
   const collection = { ...DEFAULT_COLLECTION, ...config.collection };
@@ -202,6 +206,7 @@ export async function startOrigin(
     blobs,
     uploads,
     torrents,
+    recentManifests: createRecentBytes(RECENT_MANIFEST_BYTES),
     perDigest,
     access,
     space: createSpaceGuard(config.data),

@@ -8,6 +8,7 @@ import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
 import type { Torrents } from '../torrents.ts';
+import type { RecentBytes } from './recent-bytes.ts';
 import type { UploadSessions } from './upload-sessions.ts';
 
 export interface Registry {
@@ -15,6 +16,8 @@ export interface Registry {
   readonly blobs: BlobStore;
   readonly uploads: UploadSessions;
   readonly torrents: Torrents;
+  /** Bytes of manifests, in memory. */
+  readonly recentManifests: RecentBytes;
   /** Orders, for each digest, what joins a blob's bytes and its links: push, mount and deletion. */
   readonly perDigest: Exclusive;
   readonly space: SpaceGuard;

@@ -31,9 +31,11 @@ export const getManifest: Verb<'manifest'> = async (registry, call) => {
   if (namesEntity(request.headers['if-none-match'], etag)) return reply.status(304).send();
   reply.headers({ 'content-type': mediaType, 'content-length': size });
   if (request.method === 'HEAD') return reply.send();
-  const bytes = await registry.metadata.manifestBytes(place.name, digest);
+  const bytes = await registry.recentManifests.get(digest, () =>
+    registry.metadata.manifestBytes(place.name, digest),
+  );
   if (bytes === undefined) throw unknown(path.reference);
-  return reply.send(Buffer.from(bytes));
+  return reply.send(bytes);
 };
 
 /** PUT /v2/<name>/manifests/<reference>. What it refers to must be in the repository already. */
