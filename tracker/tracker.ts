@@ -1,19 +1,22 @@
 /** Wires the tracker's parts, and sweeps what has expired with the one timer that it has. */
 import type { FastifyInstance } from 'fastify';
 import type { HostPort } from '#http';
+import type { MemberAddress } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
 import type { InfoHash } from '#torrent';
 import { type Admit, createAdmission } from './admission.ts';
 import { registerAgents } from './agent-routes.ts';
 import { type AgentLimits, type Agents, createAgents } from './agents.ts';
 import { createAnnouncing } from './announce.ts';
-import { registerAnnounce } from './announce-http.ts';
+import { type MayAnnounce, registerAnnounce } from './announce-http.ts';
 import { listenUdp, type UdpListener } from './announce-udp.ts';
 import { createMembers, type MemberLimits, memberKey } from './members.ts';
 
 export interface TrackerOptions {
   /** Says whether an origin holds a blob, and who seeds it for certain. */
   readonly admit: Admit;
+  /** Whether who announces or scrapes with this passkey may know of the blob; by default everybody may. */
+  readonly mayAnnounce?: MayAnnounce;
   readonly log: Logger;
   readonly metrics: Metrics;
   /** How long an agent is known after its last inventory or heartbeat. Default 90 s. */
@@ -31,6 +34,8 @@ export interface Tracker {
   register(app: FastifyInstance): void;
   /** Opens the UDP side; once at most. Rejects when the address cannot be bound. */
   listenUdp(listen: HostPort): Promise<HostPort>;
+  /** Members that have or download this blob, as the tracker would give them to a member on this machine; the origin's own seeds are not among them. */
+  peersOf(infoHash: InfoHash): readonly MemberAddress[];
   /** The blob is gone (or has just come): the origin is asked again at the next announce. */
   forget(infoHash: InfoHash): void;
   /** Agents with a lease, and members that announced, for status pages. */
@@ -54,6 +59,7 @@ export function createTracker(options: TrackerOptions): Tracker {
   const { log, metrics } = options;
   const now = options.now ?? (() => performance.timeOrigin + performance.now());
   const leaseMs = options.leaseMs ?? LEASE_MS;
+  const mayAnnounce = options.mayAnnounce ?? (() => true);
   const limits = { ...LIMITS, ...options.limits };
   const members = createMembers({
     limits,
@@ -85,14 +91,15 @@ export function createTracker(options: TrackerOptions): Tracker {
 
   return {
     register(app) {
-      registerAnnounce(app, announcing);
+      registerAnnounce(app, announcing, mayAnnounce);
       registerAgents(app, agents, { leaseMs });
     },
     async listenUdp(listen) {
       if (udp !== undefined) throw new Error('the UDP tracker listens already');
-      udp = listenUdp(listen, { announcing, now, log });
+      udp = listenUdp(listen, { announcing, mayAnnounce, now, log });
       return (await udp).address;
     },
+    peersOf: announcing.peersOf,
     forget: admission.forget,
     stats: () => ({ agents: agents.size, members: members.size }),
     async close() {

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Digest } from '#oci';
+import type { Digest, DigestAlgorithm } from '#oci';
 import type { PieceSource, SeedStore } from '#swarm';
 import type { Metainfo } from '#torrent';
 
@@ -9,6 +9,14 @@ export interface BlobInfo {
   readonly size: number;
   /** Milliseconds since the epoch; kept roughly (written at most once a minute per blob). */
   readonly lastUsedAt: number;
+}
+
+export interface WriterOptions {
+  /**
+   * What the digest will be computed with while the bytes come; by default sha256. A digest of another
+   * algorithm is accepted too, at the price of reading the bytes once more.
+   */
+  readonly algorithm?: DigestAlgorithm | undefined;
 }
 
 /** Complete blobs and pushes: what an origin needs. Kept in files or in S3. */
@@ -24,11 +32,16 @@ export interface BlobStore {
   totals(): { readonly blobs: number; readonly bytes: number };
   /** Resolves when the blobs of earlier runs are all in the totals, or the store is closed. Never rejects. */
   readonly counted: Promise<void>;
+  /**
+   * Hashes all of a blob, whatever is known of its file. One that is not what its digest says is set
+   * aside, and is not here any more.
+   */
+  verify(digest: Digest): Promise<'good' | 'damaged' | 'missing'>;
   /** Removes a complete blob. Open readers go on. */
   delete(digest: Digest): Promise<void>;
 
   /** A sequential write of a blob whose digest may not be known yet (a push). Survives a restart under its id. */
-  createWriter(): Promise<BlobWriter>;
+  createWriter(options?: WriterOptions): Promise<BlobWriter>;
   /** The writer of an upload that was begun earlier, also before a restart (its bytes are hashed again). */
   resumeWriter(id: string): Promise<BlobWriter | undefined>;
 
@@ -57,13 +70,15 @@ export interface BlobReader extends SeedStore {
 export interface BlobWriter {
   /** Opaque, safe in a URL; names the upload across restarts. */
   readonly id: string;
-  /** Bytes durably received so far. */
+  /** Bytes received so far; they survive the end of the process, and a power cut once `sync` resolved. */
   readonly size: number;
   /**
    * Appends; hashes on the way; back-pressure by the returned promise; at most one append at a
    * time (a second is refused with 'busy'). When `source` fails half-way the bytes that came are kept.
    */
   append(source: AsyncIterable<Uint8Array>, limits?: { readonly maxBytes?: number }): Promise<void>;
+  /** What came so far survives a power cut when this resolves: call it before a client is told of it. */
+  sync(): Promise<void>;
   /**
    * Makes it a blob: compares the digest ('digest-mismatch' leaves the upload usable), fsync,
    * rename, fsync of the folder. When it resolves the blob survives a power cut.

@@ -116,6 +116,8 @@ export interface Swarm {
 export interface SwarmDownload {
   /** Members from discovery; known ones are ignored. May be called at any time. */
   addPeers(peers: readonly PeerAddress[]): void;
+  /** Discovery has answered: an agent that is not known by now is not waited for before the origin is met. */
+  discovered(): void;
   /** The pieces a client is waiting for, first wanted first: `from` to `to` inclusive. Replaces the earlier window. */
   prioritise(from: number, to: number): void;
   /**

@@ -4,18 +4,19 @@
  */
 import type { Level } from 'level';
 import { inBatches } from '#database';
-import { type Digest, toSha256Digest } from '#oci';
+import { type Digest, digestHex, digestOfHex } from '#oci';
 import { type InfoHash, parseInfoHash } from './info-hash.ts';
 import { encodeMetainfo, type Metainfo, parseMetainfo } from './metainfo.ts';
 
 export interface MetainfoCatalog {
   get(digest: Digest): Promise<Metainfo | undefined>;
   byInfoHash(infoHash: InfoHash): Promise<Metainfo | undefined>;
-  /** Kept when this resolves. Putting the same blob again replaces its sources. */
-  put(metainfo: Metainfo): Promise<void>;
+  /**
+   * Kept when this resolves; with `sync: false` it may be lost with the machine's power, with what is
+   * written later. Putting the same blob again replaces its sources.
+   */
+  put(metainfo: Metainfo, options?: { readonly sync: boolean }): Promise<void>;
   delete(digest: Digest): Promise<void>;
-  /** Every blob by its two names; cheap at any number of blobs. */
-  entries(): AsyncIterable<{ readonly digest: Digest; readonly infoHash: InfoHash }>;
   /** The infohashes of all blobs that are here when this is called, some at a time. */
   infoHashes(): AsyncIterable<readonly InfoHash[]>;
 }
@@ -32,9 +33,9 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
     get,
     async byInfoHash(infoHash) {
       const hex = await digests.get(infoHash);
-      return hex === undefined ? undefined : get(toSha256Digest(hex));
+      return hex === undefined ? undefined : get(digestOfHex(hex));
     },
-    async put(value) {
+    async put(value, { sync } = { sync: true }) {
       await level.batch<string, string | Uint8Array>(
         [
           { type: 'put', sublevel: metainfo, key: value.digest, value: encodeMetainfo(value) },
@@ -42,10 +43,10 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
             type: 'put',
             sublevel: digests,
             key: value.infoHash,
-            value: value.digest.slice('sha256:'.length),
+            value: digestHex(value.digest),
           },
         ],
-        { sync: true },
+        { sync },
       );
     },
     async delete(digest) {
@@ -58,14 +59,6 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
         ],
         {},
       );
-    },
-    async *entries() {
-      for await (const batch of inBatches(digests.iterator())) {
-        for (const [key, hex] of batch) {
-          const infoHash = parseInfoHash(key);
-          if (infoHash !== undefined) yield { digest: toSha256Digest(hex), infoHash };
-        }
-      }
     },
     infoHashes: () => parsed(inBatches(digests.keys())),
   };

@@ -59,6 +59,7 @@ export function createBlob(
   let owned = !('seed' in options);
   let lonelySince: number | undefined = openedAt;
   let closed = false;
+  let discovered = false;
   let fetching: Fetching | undefined;
   const listeners: ((piece: number, source: PieceSource) => void)[] = [];
   const completed = Promise.withResolvers<void>();
@@ -102,6 +103,7 @@ export function createBlob(
     const heardAll = connectedAgents > 0 && silentAgents === 0 && dialer.untried === 0;
     const ageMs = now() - openedAt;
     return needsOrigin({
+      discovered,
       ageMs: heardAll ? Math.max(ageMs, AGENTS_HEARD_MS) : ageMs,
       connectedAgents,
       untriedAgents: dialer.untried,
@@ -304,6 +306,10 @@ export function createBlob(
     return {
       addPeers(addresses) {
         dialer.add(addresses.filter(commons.reachable));
+        meetMore();
+      },
+      discovered() {
+        discovered = true;
         meetMore();
       },
       prioritise: (from, to) => fetch.prioritise(from, to),
