@@ -7,8 +7,8 @@
  * upload: a seed with `--upload-rate` serves so many downloaders. download: a downloader with
  * `--download-rate` has so many seeds. Bytes are payload, counted by the side that is limited, over the
  * seconds after the warm-up. Prints what was measured ÷ the limit, and the least ÷ the largest share
- * of a peer. A seed serves eight peers at a time and hands its slots on, so with more than that the shares
- * even out over the seconds that are measured.
+ * of a peer. The downloaders do not know one another. A seed serves eight peers at a time, so with more
+ * than that the least share also shows how soon it hands its slots on.
  * Bars: the limit within 5 %. Blobs are made up as they are read and each piece is checked by its hash.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
