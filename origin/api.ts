@@ -8,6 +8,7 @@ import { parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
 import { type Collector, registerCollectionApi } from './collection/index.ts';
 import { openApiDocument } from './openapi.ts';
+import { registerScrubApi, type Scrubber } from './scrub/index.ts';
 import type { Torrents } from './torrents.ts';
 
 export interface ApiParts {
@@ -16,6 +17,7 @@ export interface ApiParts {
   readonly swarm: Swarm | undefined;
   readonly tracker: Tracker;
   readonly collector: Collector;
+  readonly scrubber: Scrubber;
   readonly startedAt: number;
   readonly publicUrl: string | undefined;
   /** This origin as members dial it. */
@@ -35,6 +37,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
 
   app.get('/api/v1/openapi.json', async () => openApiDocument);
   registerCollectionApi(app, parts.collector);
+  registerScrubApi(app, parts.scrubber);
 
   app.get('/api/v1/status', async () => {
     const { registry, bittorrent, libp2p, udpTracker } = parts.listeners();

@@ -15,10 +15,13 @@ import { registerApi } from './api.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
 import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
+import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
+import { requirementsOf } from './registry/manifests.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { startSeeding } from './seeding.ts';
+import { createScrubber } from './scrub/index.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
 
@@ -81,11 +84,14 @@ export async function startOrigin(
   const root = path.join(config.data, 'blobs');
   const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
   const collection = { ...DEFAULT_COLLECTION, ...config.collection };
+  await upgradeMetadata(db, requirementsOf);
   const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());
   const perDigest = createExclusive();
+  const catalog = openMetainfoCatalog(db);
   const torrents = parts.adopt(
     createTorrents({
-      catalog: openMetainfoCatalog(db),
+      catalog,
+      notes: metadata.collection,
       blobs,
       perDigest,
       onChange: (infoHash) => tracker.forget(infoHash),
@@ -130,6 +136,11 @@ export async function startOrigin(
     }),
     (it) => it.close(),
   );
+  const folder = path.join(config.data, 'repair');
+  const scrubber = parts.adopt(
+    createScrubber({ folder, blobs, metadata, catalog, perDigest, swarm, tracker, metrics, log }),
+    (it) => it.close(),
+  );
   const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
   let address = config.listen;
   const addresses = createAddresses({
@@ -153,6 +164,7 @@ export async function startOrigin(
     swarm,
     tracker,
     collector,
+    scrubber,
     startedAt,
     publicUrl: config.publicUrl,
     peers: addresses.peers,
@@ -176,7 +188,7 @@ export async function startOrigin(
     discard: collector.discard,
   });
   address = await http.start();
-  torrents.prepareAll();
+  torrents.resume();
   collector.start();
   log.info(
     {

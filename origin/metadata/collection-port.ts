@@ -1,5 +1,5 @@
 /**
- * What garbage collection asks of the metadata. Each call that takes something out looks again, in
+ * What garbage collection and scrubbing ask of the metadata. Each call that takes something out looks again, in
  * the repository's turn and in the same batch, whether it may: nothing that is referred to, tagged
  * or under a lease is taken out, whatever the caller has read before.
  */
@@ -58,11 +58,38 @@ export interface CollectionStore {
     judge: (tags: readonly TagRecord[]) => readonly T[],
     options: Pick<CollectOptions, 'dryRun'>,
   ): Promise<readonly T[]>;
-  /** Notes that bytes come that no repository holds yet. Not synced: whatever is synced later carries it. */
+  /**
+   * Notes that bytes come that no repository holds and no torrent describes yet. Not synced: whatever
+   * is synced later carries it.
+   */
   expectBlob(digest: Digest): Promise<void>;
+  /** Blobs that came, and whose torrent is perhaps not made yet. */
+  unhashed(): AsyncIterable<Digest>;
+  /** The torrent is made, or the blob is gone. */
+  hashed(digest: Digest): Promise<void>;
   /** Bytes that perhaps no repository holds, after `after`. */
   orphans(limit: number, after?: Digest): Promise<Digest[]>;
   isHeld(digest: Digest): Promise<boolean>;
   /** The bytes are gone, or a repository holds them. */
   forgetOrphan(digest: Digest): Promise<void>;
+}
+
+/** Something in the metadata that does not hold together. */
+export interface MetadataProblem {
+  readonly kind: 'manifest damaged' | 'tag without manifest' | 'reference without content';
+  readonly name: RepositoryName;
+  /** The manifest: the damaged one, the one that the tag names, or the one that refers to nothing. */
+  readonly digest: Digest;
+  readonly tag?: Tag;
+  /** What is referred to. */
+  readonly target?: Digest;
+}
+
+export interface AuditStore {
+  /** Every blob that a repository holds, once. */
+  heldBlobs(): AsyncIterable<Digest>;
+  /** Looks at every manifest, reference and tag; `seen` is told how many there were. */
+  problems(seen: (what: 'manifests' | 'references' | 'tags') => void): AsyncIterable<MetadataProblem>;
+  /** Takes a damaged manifest out of service and keeps its bytes aside; a push of it mends its tags. */
+  setManifestAside(name: RepositoryName, digest: Digest): Promise<void>;
 }

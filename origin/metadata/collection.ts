@@ -11,7 +11,7 @@ import { del, join, lastPart, type Operation, put, some, type Tables, under } fr
 const LATER = { sync: false };
 
 export function createCollectionStore(tables: Tables, leases: Leases, exclusive: Exclusive): CollectionStore {
-  const { links, holders, orphans, manifests, references, tags, pointers, write } = tables;
+  const { links, holders, orphans, unhashed, manifests, references, tags, pointers, write } = tables;
 
   return {
     leases: (queue, before, limit, after) => leases.list(queue, before, limit, after),
@@ -86,7 +86,11 @@ export function createCollectionStore(tables: Tables, leases: Leases, exclusive:
       });
     },
 
-    expectBlob: (digest) => write([put(orphans, digest)], LATER),
+    expectBlob: (digest) => write([put(orphans, digest), put(unhashed, digest)], LATER),
+    async *unhashed() {
+      for await (const digest of unhashed.keys()) yield digest as Digest;
+    },
+    hashed: (digest) => write([del(unhashed, digest)], LATER),
     async orphans(limit, after) {
       return (await orphans.keys({ ...(after !== undefined && { gt: after }), limit }).all()) as Digest[];
     },

@@ -7,6 +7,7 @@
 import type { Level } from 'level';
 import type { Digest, RepositoryName, Tag } from '#oci';
 import { createExclusive } from '../exclusive.ts';
+import { createAuditStore } from './audit.ts';
 import { createCollectionStore } from './collection.ts';
 import { createLeases } from './leases.ts';
 import type { ManifestRecord, MetadataStore, NewManifest, Page, PageRequest, UploadRecord } from './port.ts';
@@ -180,6 +181,7 @@ export function createLevelMetadataStore(
     },
 
     collection,
+    audit: createAuditStore(tables, exclusive),
     close: () => exclusive.settled(),
   };
 

@@ -4,7 +4,7 @@
  * and power loss, and makes each call atomic; test/unit/origin/metadata-contract.ts is its contract.
  */
 import type { Digest, RepositoryName, Tag } from '#oci';
-import type { CollectionStore } from './collection-port.ts';
+import type { AuditStore, CollectionStore } from './collection-port.ts';
 
 /** A page of a sorted listing: entries after `after`, at most `limit` of them. */
 export interface PageRequest<T extends string = string> {
@@ -94,6 +94,8 @@ export interface MetadataStore {
 
   /** What garbage collection needs. */
   readonly collection: CollectionStore;
+  /** What scrubbing needs. */
+  readonly audit: AuditStore;
 
   /** Waits for running calls. Whoever opened the database closes it afterwards. */
   close(): Promise<void>;

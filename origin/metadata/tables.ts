@@ -7,6 +7,7 @@
  *     links         name NUL digest             →             blob is part of the repository
  *     holders       digest NUL name             →             the same, the other way round
  *     orphans       digest                      →             bytes that perhaps no repository holds
+ *     unhashed      digest                      →             bytes whose torrent is perhaps not made yet
  *     manifests     name NUL digest             → record
  *     bytes         name NUL digest             → the manifest as it was pushed
  *     needs         name NUL digest             → digests     what the manifest refers to
@@ -17,6 +18,7 @@
  *     leases        kind NUL name NUL digest    → since       kind: blob or manifest
  *     queue         kind NUL since NUL name NUL digest →      the same by time; kind may also be doomed
  *     uploads       id                          → record
+ *     quarantine    name NUL digest             → the bytes of a damaged manifest
  *     facts         name                        → what is known of the tables themselves
  */
 import type { Level } from 'level';
@@ -37,6 +39,7 @@ export function openTables(db: Level<string, Uint8Array>) {
     links: table('links'),
     holders: table('holders'),
     orphans: table('orphans'),
+    unhashed: table('unhashed'),
     manifests: table('manifests'),
     bytes: table('bytes'),
     needs: table('needs'),
@@ -47,6 +50,7 @@ export function openTables(db: Level<string, Uint8Array>) {
     leases: table('leases'),
     queue: table('queue'),
     uploads: table('uploads'),
+    quarantine: table('quarantine'),
     facts: table('facts'),
     /** One batch: all of it or nothing. With `sync` it survives a power cut when this resolves. */
     write: (operations: readonly Operation[], { sync } = { sync: true }): Promise<void> =>

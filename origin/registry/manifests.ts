@@ -93,6 +93,12 @@ async function resolve(
   return digest && metadata.manifest(name, digest);
 }
 
+/** All that a stored manifest refers to. */
+export function requirementsOf(bytes: Uint8Array, mediaType: string): readonly Digest[] {
+  const { blobs, manifests } = requirements(parseManifest(Buffer.from(bytes), mediaType));
+  return [...blobs, ...manifests];
+}
+
 /** An index may also point at content that is not a manifest; that is a blob of the repository. */
 function requirements(manifest: Manifest): { blobs: Digest[]; manifests: Digest[] } {
   const isManifest = (entry: { mediaType: string }): boolean => isManifestMediaType(entry.mediaType);

@@ -17,8 +17,6 @@ export interface MetainfoCatalog {
    */
   put(metainfo: Metainfo, options?: { readonly sync: boolean }): Promise<void>;
   delete(digest: Digest): Promise<void>;
-  /** Every blob by its two names; cheap at any number of blobs. */
-  entries(): AsyncIterable<{ readonly digest: Digest; readonly infoHash: InfoHash }>;
   /** The infohashes of all blobs that are here when this is called, some at a time. */
   infoHashes(): AsyncIterable<readonly InfoHash[]>;
 }
@@ -61,14 +59,6 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
         ],
         {},
       );
-    },
-    async *entries() {
-      for await (const batch of inBatches(digests.iterator())) {
-        for (const [key, hex] of batch) {
-          const infoHash = parseInfoHash(key);
-          if (infoHash !== undefined) yield { digest: toSha256Digest(hex), infoHash };
-        }
-      }
     },
     infoHashes: () => parsed(inBatches(digests.keys())),
   };
