@@ -19,7 +19,7 @@ import type { FallbackLimits } from './fallback-policy.ts';
 import { createFollowers, type Follower } from './followers.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { OriginClient } from './origin-client.ts';
-import { watchProgress } from './progress-watch.ts';
+import { type ProgressWatch, watchProgress } from './progress-watch.ts';
 import type { Repository } from './repository.ts';
 
 /** What every download works with. */
@@ -82,12 +82,15 @@ export async function startDownload(
   const stop = new AbortController();
   let state: DownloadStatus['state'] = 'fetching';
   let exchange: SwarmDownload | undefined;
+  let watch: ProgressWatch | undefined;
 
   const followers = createFollowers({
     has: (piece) => partial.has(piece),
     pieces: pieceCount(metainfo),
     onWindow: (window) => {
-      if (state === 'fetching') exchange?.prioritise(window.first, window.last);
+      if (state !== 'fetching') return;
+      exchange?.prioritise(window.first, window.last);
+      watch?.clientMoved();
     },
     onEmpty: () => letGo(),
   });
@@ -113,9 +116,13 @@ export async function startDownload(
           found.map((peer) => (peers.has(addressOf(peer)) ? { ...peer, role: 'origin' as const } : peer)),
         );
       },
+      onAnswered: () => {
+        // Meeting the origin would only delay the piece that is on its way from it.
+        void watching.discovered().then(() => swarmDownload.discovered());
+      },
     });
     swarmDownload.addPeers([...peers.values()]);
-    const watch = watchProgress({
+    const watching = watchProgress({
       ...context,
       log,
       limits,
@@ -127,18 +134,19 @@ export async function startDownload(
       followers,
       knownPeers: () => known.size,
     });
+    watch = watching;
     swarmDownload.onPiece((piece, source) => {
-      watch.pieceArrived(source);
+      watching.pieceArrived(source);
       followers.arrived(piece);
     });
     try {
-      await Promise.race([swarmDownload.completed, watch.gaveUp, aborted(stop.signal)]);
+      await Promise.race([swarmDownload.completed, watching.gaveUp, aborted(stop.signal)]);
       return { swarmDownload, membership };
     } catch (error) {
       await Promise.allSettled([swarmDownload.close(), membership.leave()]);
       throw error;
     } finally {
-      await watch.stop();
+      await watching.stop();
     }
   }
 
@@ -184,7 +192,9 @@ export async function startDownload(
   return {
     metainfo,
     source: (piece) => partial.source(piece),
-    read: (position, into) => partial.read(position, into),
+    async read(position, into) {
+      if (exchange?.recall(position, into) !== true) await partial.read(position, into);
+    },
     follow: (piece) => followers.add(piece),
     finished,
     status() {

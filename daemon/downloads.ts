@@ -92,7 +92,8 @@ export function createDownloads(
     const end = await unfinished.begin(digest);
     let download: Download;
     try {
-      await context.catalog.put(metainfo);
+      // A client waits. What a crash may take of this is known again with the next attempt.
+      await context.catalog.put(metainfo, { sync: false });
       download = await startDownload(context, { metainfo, repository, requestId: ask.requestId });
     } catch (error) {
       await end(false);

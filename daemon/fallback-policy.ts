@@ -9,6 +9,9 @@
  * - a client has waited for one piece three times `stallMs`, however well the others flow.
  * The swarm is healthy again when none of these holds; then the origin is left alone.
  *
+ * Beside this, a client's first piece comes over HTTP at once when discovery has answered and nobody but
+ * the origin is known (`wantsHeadStart`).
+ *
  * The download is given up when
  * - nothing came from anywhere for `progressDeadlineMs`; or
  * - nobody is connected, the origin cannot be reached, and nothing came for three times `stallMs`.
@@ -64,6 +67,21 @@ export function decide(progress: Progress, limits: FallbackLimits): 'swarm' | 'o
     return 'origin';
   }
   return longestWaitMs >= 3 * limits.stallMs ? 'origin' : 'swarm';
+}
+
+/**
+ * Whether a client's first piece is taken from the origin over HTTP without waiting for the swarm: nobody
+ * else has it, and a request on a connection that exists is answered before a member is dialled and greeted.
+ */
+export function wantsHeadStart(start: {
+  /** Discovery has answered. */
+  readonly discovered: boolean;
+  readonly knownPeers: number;
+  /** Anything came from the swarm already. */
+  readonly swarmBroughtPieces: boolean;
+  readonly clients: number;
+}): boolean {
+  return start.discovered && start.knownPeers === 0 && !start.swarmBroughtPieces && start.clients > 0;
 }
 
 /** Adjacent pieces, both ends included. */

@@ -1,6 +1,6 @@
 /** The agent's metrics: each is registered here, once; the rooms that count get the counters passed. */
 import type { PieceSource, SwarmObserver, Transport } from '#swarm';
-import type { Metrics } from '#telemetry';
+import type { Add, Metrics } from '#telemetry';
 
 /** Where the agent had bytes from that it sent to a client. `cache`: complete before the request. */
 export type MirrorSource = 'cache' | 'swarm' | 'origin' | 'upstream';
@@ -10,8 +10,8 @@ export type RequestKind = 'base' | 'manifest' | 'blob' | 'tags' | 'referrers' | 
 export interface AgentMetrics {
   mirrorRequest(kind: RequestKind, status: number): void;
   mirrorBytes(source: MirrorSource, bytes: number): void;
-  /** Blob payload that came over the network. */
-  fetched(from: 'peer' | 'origin' | 'upstream', via: 'swarm' | 'http', bytes: number): void;
+  /** Blob payload that came from the origin by HTTP. */
+  fetchedOverHttp(bytes: number): void;
   blobFetched(seconds: number): void;
   pieceRejected(): void;
   /** To be wired into the swarm's observer. */
@@ -32,16 +32,28 @@ export function registerMetrics(
     help: 'Bytes of blobs sent to clients by where the agent had them from',
     labels: ['source'],
   });
-  const payload = metrics.counter({
+  const payloadOf = metrics.sums<'direction' | 'transport'>({
     name: 'shoal_swarm_payload_bytes_total',
     help: 'Blob payload exchanged with other members of the swarm',
     labels: ['direction', 'transport'],
   });
-  const fetched = metrics.counter({
+  const payloadBy = (direction: 'in' | 'out'): Record<Transport, Add> => ({
+    tcp: payloadOf({ direction, transport: 'tcp' }),
+    libp2p: payloadOf({ direction, transport: 'libp2p' }),
+  });
+  const payload = { in: payloadBy('in'), out: payloadBy('out') };
+  const fetchedOf = metrics.sums<'from' | 'via'>({
     name: 'shoal_fetch_bytes_total',
     help: 'Blob payload that came over the network by who sent it and how',
     labels: ['from', 'via'],
   });
+  const fetched = {
+    swarm: {
+      peer: fetchedOf({ from: 'peer', via: 'swarm' }),
+      origin: fetchedOf({ from: 'origin', via: 'swarm' }),
+    },
+    http: fetchedOf({ from: 'origin', via: 'http' }),
+  };
   const fetchSeconds = metrics.histogram({
     name: 'shoal_blob_fetch_seconds',
     help: 'Time from the first request for a blob to its place in the cache',
@@ -71,27 +83,16 @@ export function registerMetrics(
     },
   });
   for (const source of ['cache', 'swarm', 'origin', 'upstream']) sent.inc({ source }, 0);
-  for (const direction of ['in', 'out']) {
-    for (const transport of Object.keys(connected)) payload.inc({ direction, transport }, 0);
-  }
-  for (const [from, via] of [
-    ['peer', 'swarm'],
-    ['origin', 'swarm'],
-    ['origin', 'http'],
-  ] as const) {
-    fetched.inc({ from, via }, 0);
-  }
   return {
     mirrorRequest: (kind, status) => requests.inc({ kind, status: String(status) }),
     mirrorBytes: (source, bytes) => sent.inc({ source }, bytes),
-    fetched: (from, via, bytes) => fetched.inc({ from, via }, bytes),
+    fetchedOverHttp: fetched.http,
     blobFetched: (seconds) => fetchSeconds.observe(seconds),
     pieceRejected: () => rejected.inc(),
     swarm: {
       payload(direction, transport, bytes, peer) {
-        payload.inc({ direction, transport }, bytes);
-        if (direction === 'in')
-          fetched.inc({ from: peer === 'origin' ? 'origin' : 'peer', via: 'swarm' }, bytes);
+        payload[direction][transport](bytes);
+        if (direction === 'in') fetched.swarm[peer === 'origin' ? 'origin' : 'peer'](bytes);
       },
       connected: (transport) => {
         connected[transport] += 1;

@@ -7,7 +7,14 @@ import { OciError } from '#oci';
 import type { PieceSource, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
 import { type Metainfo, pieceCount } from '#torrent';
-import { decide, type FallbackLimits, nextRun, type PieceRun, type Progress } from './fallback-policy.ts';
+import {
+  decide,
+  type FallbackLimits,
+  nextRun,
+  type PieceRun,
+  type Progress,
+  wantsHeadStart,
+} from './fallback-policy.ts';
 import type { Followers } from './followers.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { OriginClient } from './origin-client.ts';
@@ -22,6 +29,10 @@ const MAX_WRONG_RUNS = 3;
 
 export interface ProgressWatch {
   pieceArrived(source: PieceSource): void;
+  /** Discovery has answered. Resolves when the head start that this gave, if it did, is over. */
+  discovered(): Promise<void>;
+  /** A client reads, from another place than before. */
+  clientMoved(): void;
   /** Rejects when the download should be given up. Never resolves. */
   readonly gaveUp: Promise<never>;
   stop(): Promise<void>;
@@ -52,6 +63,8 @@ export function watchProgress(options: {
   let running: Promise<void> | undefined;
   let originFailedAt: number | undefined;
   let wrongRuns = 0;
+  let discovered = false;
+  let headStarted = false;
 
   function observe(now: number): Progress {
     const stats = swarmDownload.stats();
@@ -75,12 +88,12 @@ export function watchProgress(options: {
     };
   }
 
-  const missingRun = (): PieceRun | undefined =>
+  const missingRun = (maxPieces = Math.max(1, Math.floor(MAX_RUN_BYTES / metainfo.pieceLength))) =>
     nextRun({
       has: (piece) => partial.has(piece),
       pieces: pieceCount(metainfo),
       wanted: followers.positions().map((position) => position.piece),
-      maxPieces: Math.max(1, Math.floor(MAX_RUN_BYTES / metainfo.pieceLength)),
+      maxPieces,
     });
 
   async function takeRun(run: PieceRun): Promise<void> {
@@ -98,7 +111,7 @@ export function watchProgress(options: {
       },
       onBytes: (bytes) => {
         lastByteAt = performance.now();
-        options.metrics.fetched('origin', 'http', bytes);
+        options.metrics.fetchedOverHttp(bytes);
       },
       ask: { requestId: options.requestId, signal: stopped.signal },
     });
@@ -116,6 +129,23 @@ export function watchProgress(options: {
     }
   }
 
+  function headStart(): void {
+    if (headStarted || running || stopped.signal.aborted) return;
+    const clients = followers.size;
+    if (!wantsHeadStart({ discovered, knownPeers: options.knownPeers(), swarmBroughtPieces, clients }))
+      return;
+    headStarted = true;
+    const run = missingRun(1);
+    if (run) begin(run);
+  }
+
+  function begin(run: PieceRun): void {
+    running = stepIn(run).finally(() => {
+      running = undefined;
+      tick();
+    });
+  }
+
   function tick(): void {
     if (stopped.signal.aborted) return;
     const run = missingRun();
@@ -128,10 +158,7 @@ export function watchProgress(options: {
     }
     const resting = originFailedAt !== undefined && now - originFailedAt < RETRY_MS;
     if (decision === 'swarm' || running || resting || wrongRuns >= MAX_WRONG_RUNS) return;
-    running = stepIn(run).finally(() => {
-      running = undefined;
-      tick();
-    });
+    begin(run);
   }
 
   const timer = setInterval(tick, TICK_MS);
@@ -142,6 +169,12 @@ export function watchProgress(options: {
       lastSwarmPieceAt = lastByteAt;
       swarmBroughtPieces = true;
     },
+    async discovered() {
+      discovered = true;
+      headStart();
+      await running;
+    },
+    clientMoved: headStart,
     gaveUp: giveUp.promise,
     async stop() {
       clearInterval(timer);

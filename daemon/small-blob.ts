@@ -30,7 +30,7 @@ export async function fetchSmallBlob(
   const { store, catalog, discovery, cache, metrics } = context;
   const startedAt = performance.now();
   const bytes = await context.origin.smallBlob(repository, digest, SMALL_BLOB_BYTES, ask);
-  metrics.fetched('origin', 'http', bytes.length);
+  metrics.fetchedOverHttp(bytes.length);
   try {
     await keep(store, digest, bytes);
   } catch (error) {

@@ -6,7 +6,9 @@ import { formatMember, formatMultiaddr, type Libp2pAddress, type MemberAddress }
 import type { Swarm } from '#swarm';
 import { parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
+import { type Collector, registerCollectionApi } from './collection/index.ts';
 import { openApiDocument } from './openapi.ts';
+import { registerScrubApi, type Scrubber } from './scrub/index.ts';
 import type { Torrents } from './torrents.ts';
 
 export interface ApiParts {
@@ -14,6 +16,8 @@ export interface ApiParts {
   readonly torrents: Torrents;
   readonly swarm: Swarm | undefined;
   readonly tracker: Tracker;
+  readonly collector: Collector;
+  readonly scrubber: Scrubber;
   readonly startedAt: number;
   readonly publicUrl: string | undefined;
   /** This origin as members dial it. */
@@ -32,6 +36,8 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
   const { torrents, blobs, swarm } = parts;
 
   app.get('/api/v1/openapi.json', async () => openApiDocument);
+  registerCollectionApi(app, parts.collector);
+  registerScrubApi(app, parts.scrubber);
 
   app.get('/api/v1/status', async () => {
     const { registry, bittorrent, libp2p, udpTracker } = parts.listeners();

@@ -71,6 +71,37 @@ export const openApiDocument = {
         },
       },
     },
+    '/api/v1/gc': {
+      get: {
+        summary: 'What garbage collection removed lately and why, the newest first',
+        responses: { '200': json('The state', { $ref: '#/components/schemas/Collection' }) },
+      },
+      post: {
+        summary: 'Collects garbage now, over all repositories, and reports',
+        parameters: [
+          {
+            name: 'dryRun',
+            in: 'query',
+            description: 'only say what would go',
+            schema: { type: 'boolean', default: false },
+          },
+        ],
+        responses: {
+          '200': json('What went', { $ref: '#/components/schemas/CollectionReport' }),
+          '400': problem('dryRun is neither true nor false'),
+        },
+      },
+    },
+    '/api/v1/scrub': {
+      get: {
+        summary: 'How far the running or last scrub is, and what it found',
+        responses: { '200': json('The state', { $ref: '#/components/schemas/Scrub' }) },
+      },
+      post: {
+        summary: 'Begins a scrub of every blob, manifest, reference and tag, unless one is running',
+        responses: { '202': json('The state', { $ref: '#/components/schemas/Scrub' }) },
+      },
+    },
     '/api/v1/agents': {
       get: {
         summary: 'The agents that have a lease',
@@ -127,6 +158,82 @@ export const openApiDocument = {
           digest: text,
           size: count,
           peers: { type: 'array', items: { ...text, description: 'HOST:PORT, or a multiaddr for libp2p' } },
+        },
+      },
+      Removed: {
+        type: 'object',
+        required: ['kind', 'reason', 'digest'],
+        properties: {
+          kind: { enum: ['blob', 'link', 'manifest', 'tag'] },
+          reason: {
+            enum: [
+              ...['unreferenced', 'unheld', 'untagged', 'policy'],
+              ...['keep-last', 'max-age', 'keep-last and max-age'],
+            ],
+          },
+          digest: text,
+          repository: text,
+          tag: text,
+          bytes: count,
+          at: { type: 'string', format: 'date-time' },
+        },
+      },
+      CollectionReport: {
+        type: 'object',
+        properties: {
+          startedAt: { type: 'string', format: 'date-time' },
+          seconds: { type: 'number' },
+          dryRun: { type: 'boolean' },
+          removed: { type: 'object', properties: { blob: count, link: count, manifest: count, tag: count } },
+          freedBytes: count,
+          items: { type: 'array', maxItems: 1000, items: { $ref: '#/components/schemas/Removed' } },
+          failures: count,
+        },
+      },
+      Collection: {
+        type: 'object',
+        properties: {
+          running: { type: 'boolean' },
+          last: { oneOf: [{ $ref: '#/components/schemas/CollectionReport' }, { type: 'null' }] },
+          recent: { type: 'array', maxItems: 1000, items: { $ref: '#/components/schemas/Removed' } },
+        },
+      },
+      Scrub: {
+        type: 'object',
+        properties: {
+          running: { type: 'boolean' },
+          startedAt: { type: ['string', 'null'], format: 'date-time' },
+          finishedAt: { type: ['string', 'null'], format: 'date-time' },
+          checked: {
+            type: 'object',
+            properties: { blobs: count, bytes: count, manifests: count, references: count, tags: count },
+          },
+          blobs: count,
+          found: count,
+          repaired: count,
+          problems: {
+            type: 'array',
+            maxItems: 1000,
+            items: {
+              type: 'object',
+              required: ['kind', 'digest', 'repaired', 'note'],
+              properties: {
+                kind: {
+                  enum: [
+                    ...['blob damaged', 'blob missing', 'manifest damaged'],
+                    ...['tag without manifest', 'reference without content'],
+                  ],
+                },
+                digest: text,
+                repository: text,
+                tag: text,
+                target: text,
+                repaired: { type: 'boolean' },
+                note: text,
+              },
+            },
+          },
+          error: { type: ['string', 'null'] },
         },
       },
       Inventory: {

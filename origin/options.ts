@@ -21,6 +21,7 @@ import {
   type Values,
   withDefault,
 } from '#config';
+import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
 
 export const originOptions = defineOptions({
@@ -52,6 +53,7 @@ export const originOptions = defineOptions({
   advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  ...collectionOptions,
   ...listenerOptions,
   'log.level': logLevel,
 });
@@ -78,6 +80,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     transports,
     peerListen,
     bittorrentListen,
+    collection: collectionConfig(values),
     ...(tls && { tls }),
     ...(values.admission === 'open' && { admission: values.admission }),
     ...(udpListen !== 'off' && { udpListen }),

@@ -7,15 +7,20 @@ export interface Payload {
 }
 
 export function createPayload(metrics: Metrics): Payload {
-  const counter = metrics.counter<'direction' | 'via'>({
+  const member = metrics.sums<'direction' | 'via'>({
     name: 'shoal_origin_blob_bytes_total',
     help: 'Blob payload that the origin received and sent, without headers and protocol',
     labels: ['direction', 'via'],
   });
+  const both = (direction: 'in' | 'out') => ({
+    http: member({ direction, via: 'http' }),
+    swarm: member({ direction, via: 'swarm' }),
+  });
+  const sums = { in: both('in'), out: both('out') };
   const totals = { in: 0, out: 0 };
   return {
     count(direction, via, bytes) {
-      counter.inc({ direction, via }, bytes);
+      sums[direction][via](bytes);
       totals[direction] += bytes;
     },
     totals: () => ({ ...totals }),

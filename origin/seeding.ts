@@ -23,11 +23,16 @@ export async function startSeeding(options: {
   readonly log: Logger;
 }): Promise<Swarm> {
   const { torrents, blobs, metrics, log, libp2p, uploadRateBytesPerSecond } = options;
-  const payload = metrics.counter<'direction' | 'transport'>({
+  const payloadOf = metrics.sums<'direction' | 'transport'>({
     name: 'shoal_swarm_payload_bytes_total',
     help: 'Blob payload exchanged with members of the swarm',
     labels: ['direction', 'transport'],
   });
+  const payloadBy = (direction: 'in' | 'out') => ({
+    tcp: payloadOf({ direction, transport: 'tcp' }),
+    libp2p: payloadOf({ direction, transport: 'libp2p' }),
+  });
+  const payload = { in: payloadBy('in'), out: payloadBy('out') };
   const rejected = metrics.counter({
     name: 'shoal_pieces_rejected_total',
     help: 'Pieces whose hash was wrong',
@@ -55,7 +60,7 @@ export async function startSeeding(options: {
     },
     observer: {
       payload(direction, transport, bytes) {
-        payload.inc({ direction, transport }, bytes);
+        payload[direction][transport](bytes);
         options.countPayload(direction, bytes);
       },
       pieceRejected(infoHash, peer) {

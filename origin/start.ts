@@ -1,26 +1,29 @@
 /** Wires the origin's parts together, and takes them down in the order that loses nothing. */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { type BlobStore, openBlobStore } from '#blobs';
+import { openBlobStore } from '#blobs';
 import { checkAdmission } from '#config';
 import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
-import type { Digest } from '#oci';
-import { DEFAULT_TRANSPORTS, identityFile, loadIdentity, type Swarm, type Transport } from '#swarm';
+import { DEFAULT_TRANSPORTS, identityFile, loadIdentity, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
 import { createTracker } from '#tracker';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
+import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
 import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
+import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
+import { requirementsOf } from './registry/manifests.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { startSeeding } from './seeding.ts';
+import { createScrubber } from './scrub/index.ts';
 import { createSpaceGuard } from './space.ts';
-import { createTorrents, type Torrents } from './torrents.ts';
+import { createTorrents } from './torrents.ts';
 
 export interface OriginConfig {
   /** Registry, tracker, management and metrics. Port 0 takes a free port. */
@@ -41,6 +44,8 @@ export interface OriginConfig {
   /** URL of this origin as its clients see it; by default what each request's Host header says. */
   readonly publicUrl?: string;
   readonly uploadRateBytesPerSecond?: number;
+  /** Garbage collection; what is left out is as without options: on, no policies. */
+  readonly collection?: Partial<CollectionConfig>;
   /** `open` lets listeners leave the loopback without admission control. */
   readonly admission?: 'open';
 }
@@ -78,11 +83,15 @@ export async function startOrigin(
   const hashing = parts.adopt(createHashing({ threads: 1 }), (it) => it.close());
   const root = path.join(config.data, 'blobs');
   const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
-  const metadata = parts.adopt(createLevelMetadataStore(db), (it) => it.close());
+  const collection = { ...DEFAULT_COLLECTION, ...config.collection };
+  await upgradeMetadata(db, requirementsOf);
+  const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());
   const perDigest = createExclusive();
+  const catalog = openMetainfoCatalog(db);
   const torrents = parts.adopt(
     createTorrents({
-      catalog: openMetainfoCatalog(db),
+      catalog,
+      notes: metadata.collection,
       blobs,
       perDigest,
       onChange: (infoHash) => tracker.forget(infoHash),
@@ -111,6 +120,11 @@ export async function startOrigin(
           (it) => it.close(),
         );
 
+  const collector = parts.adopt(
+    createCollector(collection, { metadata, blobs, torrents, swarm, perDigest, metrics, log }),
+    (it) => it.close(),
+  );
+
   const tracker = parts.adopt(
     createTracker({
       admit: async (infoHash) =>
@@ -120,6 +134,11 @@ export async function startOrigin(
       metrics,
       log,
     }),
+    (it) => it.close(),
+  );
+  const folder = path.join(config.data, 'repair');
+  const scrubber = parts.adopt(
+    createScrubber({ folder, blobs, metadata, catalog, perDigest, swarm, tracker, metrics, log }),
     (it) => it.close(),
   );
   const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
@@ -144,6 +163,8 @@ export async function startOrigin(
     torrents,
     swarm,
     tracker,
+    collector,
+    scrubber,
     startedAt,
     publicUrl: config.publicUrl,
     peers: addresses.peers,
@@ -164,10 +185,11 @@ export async function startOrigin(
     space: createSpaceGuard(config.data),
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
-    discard: (digest) => discardBlob({ torrents, swarm, blobs }, digest),
+    discard: collector.discard,
   });
   address = await http.start();
-  torrents.prepareAll();
+  torrents.resume();
+  collector.start();
   log.info(
     {
       ...{ listen: address, bittorrent: swarm?.address, libp2p: swarm?.libp2p, udp: udpAddress },
@@ -188,14 +210,4 @@ export async function startOrigin(
       return closing;
     },
   };
-}
-
-/** In this order nobody is offered a blob that is going away. */
-async function discardBlob(
-  parts: { readonly torrents: Torrents; readonly swarm: Swarm | undefined; readonly blobs: BlobStore },
-  digest: Digest,
-): Promise<void> {
-  const infoHash = await parts.torrents.forget(digest);
-  if (infoHash !== undefined) await parts.swarm?.release(infoHash);
-  await parts.blobs.delete(digest);
 }

@@ -8,6 +8,7 @@ import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import { createMetainfo, type InfoHash, type Metainfo, type MetainfoCatalog, pieceLengthFor } from '#torrent';
 import type { Exclusive } from './exclusive.ts';
+import type { CollectionStore } from './metadata/collection-port.ts';
 
 /** Names that are kept in memory: some hundred bytes each. */
 const MAX_IDENTITIES = 20_000;
@@ -26,8 +27,8 @@ export interface Torrents {
   identify(infoHash: InfoHash): Promise<BlobIdentity | undefined>;
   /** Computes it in the background. */
   prepare(digest: Digest): void;
-  /** Computes in the background what is missing for the blobs that are stored, one at a time. */
-  prepareAll(): void;
+  /** Computes in the background what an earlier run did not come to, one at a time. */
+  resume(): void;
   /** Forgets a blob that is being deleted; answers with its infohash. Called in the digest's turn. */
   forget(digest: Digest): Promise<InfoHash | undefined>;
   /** Blobs whose piece hashes are being computed now. */
@@ -40,6 +41,8 @@ export function createTorrents(options: {
   readonly catalog: MetainfoCatalog;
   readonly blobs: BlobStore;
   readonly perDigest: Exclusive;
+  /** Keeps through a crash which blobs are still to be hashed. */
+  readonly notes: Pick<CollectionStore, 'unhashed' | 'hashed'>;
   /** A blob can be found by its infohash from now on, or no longer. */
   readonly onChange: (infoHash: InfoHash) => void;
   readonly log: Logger;
@@ -47,6 +50,7 @@ export function createTorrents(options: {
   const { catalog, blobs, perDigest, log } = options;
   const identities = new Map<InfoHash, BlobIdentity>();
   const running = new Map<Digest, Promise<Metainfo | undefined>>();
+  const background = new Set<Promise<void>>();
   let backfill: Promise<void> | undefined;
   let closed = false;
 
@@ -77,11 +81,14 @@ export function createTorrents(options: {
   const of = async (digest: Digest): Promise<Metainfo | undefined> =>
     (await catalog.get(digest)) ?? single(digest);
 
-  const inBackground = (digest: Digest): Promise<void> =>
-    of(digest).then(
-      () => undefined,
-      (error: unknown) => log.warn({ err: error, digest }, 'piece hashes could not be computed'),
-    );
+  const inBackground = (digest: Digest): Promise<void> => {
+    const task = of(digest)
+      .then(() => (closed ? undefined : options.notes.hashed(digest)))
+      .catch((error: unknown) => log.warn({ err: error, digest }, 'piece hashes could not be computed'))
+      .finally(() => background.delete(task));
+    background.add(task);
+    return task;
+  };
 
   return {
     of,
@@ -98,15 +105,13 @@ export function createTorrents(options: {
       return identity;
     },
     prepare: (digest) => void inBackground(digest),
-    prepareAll() {
+    resume() {
       backfill ??= (async () => {
-        const made = new Set<Digest>();
-        for await (const { digest } of catalog.entries()) made.add(digest);
-        for await (const { digest } of blobs.list()) {
+        for await (const digest of options.notes.unhashed()) {
           if (closed) return;
-          if (!made.has(digest)) await inBackground(digest);
+          await inBackground(digest);
         }
-      })().catch((error: unknown) => log.warn({ err: error }, 'the blobs could not be listed'));
+      })().catch((error: unknown) => log.warn({ err: error }, 'unfinished torrents could not be listed'));
     },
     async forget(digest) {
       const metainfo = await catalog.get(digest);
@@ -120,7 +125,7 @@ export function createTorrents(options: {
     pending: () => running.size,
     async close() {
       closed = true;
-      await Promise.allSettled([backfill, ...running.values()]);
+      await Promise.allSettled([backfill, ...running.values(), ...background]);
     },
   };
 }

@@ -5,7 +5,7 @@
  * reaches the library.
  */
 import Server, { type AnnounceAnswer, type AnnounceParams } from 'bittorrent-tracker/server';
-import { parseMultiaddr } from '#multiaddr';
+import { type MemberAddress, parseMultiaddr } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import { type Admission, AdmissionError, type AdmittedSeed } from './admission.ts';
@@ -27,6 +27,8 @@ export interface Announcing {
   readonly server: Server;
   /** Counts an announce that a listener refused as malformed. */
   invalid(protocol: Protocol): void;
+  /** Members of a blob other than the origin's seeds, for a member on this machine. */
+  peersOf(infoHash: InfoHash): readonly MemberAddress[];
   /** Members of each known blob among these. @throws AdmissionError when the origin cannot be asked now */
   scrape(infoHashes: readonly InfoHash[]): Promise<Map<InfoHash, Counts>>;
 }
@@ -36,6 +38,8 @@ const SEED_INTERVAL_S = 600;
 /** An agent announces each 30 s while it downloads; other clients keep to intervals of their own. */
 const AGENT_SILENT_MS = 95_000;
 const CLIENT_SILENT_MS = 20 * 60_000;
+/** Enough to repair a blob from. */
+const MOST_PEERS = 200;
 export const UNKNOWN_BLOB = 'no origin of this tracker holds a blob with this infohash';
 
 export function createAnnouncing(options: {
@@ -153,6 +157,28 @@ export function createAnnouncing(options: {
 
   return {
     server,
+    peersOf(infoHash) {
+      const { complete, incomplete } = members.count(infoHash);
+      const here = {
+        ip: '127.0.0.1',
+        port: 0,
+        peerId: '',
+        complete: false,
+        numwant: MOST_PEERS,
+        libp2p: true,
+      };
+      const peers = choosePeers(here, {
+        members: members.of(infoHash),
+        memberCount: complete + incomplete,
+        holders: agents.holders(infoHash),
+        seeds: [],
+        agentOf: agents.find,
+      });
+      return peers.map(({ host, port, libp2p }) => ({
+        ...{ host, port: port ?? libp2p?.port ?? UNREACHABLE_PORT },
+        ...(libp2p && { libp2p }),
+      }));
+    },
     invalid: (protocol) => count(protocol, 'invalid'),
     async scrape(infoHashes) {
       const found = new Map<InfoHash, Counts>();

@@ -1,6 +1,7 @@
 /** Wires the tracker's parts, and sweeps what has expired with the one timer that it has. */
 import type { FastifyInstance } from 'fastify';
 import type { HostPort } from '#http';
+import type { MemberAddress } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
 import type { InfoHash } from '#torrent';
 import { type Admit, createAdmission } from './admission.ts';
@@ -31,6 +32,8 @@ export interface Tracker {
   register(app: FastifyInstance): void;
   /** Opens the UDP side; once at most. Rejects when the address cannot be bound. */
   listenUdp(listen: HostPort): Promise<HostPort>;
+  /** Members that have or download this blob, as the tracker would give them to a member on this machine; the origin's own seeds are not among them. */
+  peersOf(infoHash: InfoHash): readonly MemberAddress[];
   /** The blob is gone (or has just come): the origin is asked again at the next announce. */
   forget(infoHash: InfoHash): void;
   /** Agents with a lease, and members that announced, for status pages. */
@@ -93,6 +96,7 @@ export function createTracker(options: TrackerOptions): Tracker {
       udp = listenUdp(listen, { announcing, now, log });
       return (await udp).address;
     },
+    peersOf: announcing.peersOf,
     forget: admission.forget,
     stats: () => ({ agents: agents.size, members: members.size }),
     async close() {

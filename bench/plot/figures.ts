@@ -60,3 +60,39 @@ export const drawFanout = (rows: readonly FanoutRow[]): string =>
     series: ['last node ÷ bound', 'seed ÷ bytes'],
     groups: rows.map((row) => ({ label: row.engine, values: [row.ratio, row.seed] })),
   });
+
+/** One way of pulling in bench/cold. */
+export interface ColdRow {
+  readonly name: string;
+  readonly headersMs: number;
+  readonly firstByteMs: number;
+  readonly mibPerSecond: number;
+  /** To the direct download of the same blob. */
+  readonly firstByteRatio: number;
+  readonly rateRatio: number;
+}
+
+export const drawCold = (rows: readonly ColdRow[]): string =>
+  drawBars({
+    title: 'cold: a pull through an agent that only the origin serves ÷ a direct download',
+    series: ['first body byte ÷ direct (bar 1.5)', 'rate ÷ direct (bar 0.8)'],
+    groups: rows.map((row) => ({ label: row.name, values: [row.firstByteRatio, row.rateRatio] })),
+  });
+
+/** One ratio of bench/registry: Shoal's rate ÷ the peer's. */
+export interface RegistryRatio {
+  readonly what: string;
+  readonly peer: string;
+  readonly ratio: number;
+  readonly bar: number;
+}
+
+export const drawRegistry = (ratios: readonly RegistryRatio[]): string =>
+  drawBars({
+    title: 'registry: the origin beside docker-registry and nginx sendfile',
+    series: ['rate ÷ peer', 'bar'],
+    groups: ratios.map(({ what, peer, ratio, bar }) => ({
+      label: `${what} ÷ ${peer}`,
+      values: [ratio, bar],
+    })),
+  });

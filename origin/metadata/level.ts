@@ -1,53 +1,39 @@
 /**
  * The MetadataStore on `level`. Every call that changes something is one batch, written with fsync,
- * and calls that read before they write run one after another for each repository.
- *
- * Keys join their parts with NUL, which no name, tag or digest can hold, so a repository's keys are
- * one range and `a` never runs into `a/b`:
- *
- *     repositories  name                       →
- *     links         name NUL digest            →            blob is part of the repository
- *     holders       digest NUL name            →            the same, the other way round
- *     manifests     name NUL digest            → record
- *     bytes         name NUL digest            → the manifest as it was pushed
- *     tags          name NUL lower NUL tag     → digest     lower: the tag in lower case, for the order
- *     referrers     name NUL subject NUL digest→ record
- *     uploads       id                         → record
+ * and calls that read before they write run one after another for each repository. What refers to
+ * what is kept in both directions by the same batch that makes it so; there is nothing to count, and
+ * nothing that a crash could leave half done. The tables are in `tables.ts`.
  */
 import type { Level } from 'level';
 import type { Digest, RepositoryName, Tag } from '#oci';
 import { createExclusive } from '../exclusive.ts';
+import { createAuditStore } from './audit.ts';
+import { createCollectionStore } from './collection.ts';
+import { createLeases } from './leases.ts';
 import type { ManifestRecord, MetadataStore, NewManifest, Page, PageRequest, UploadRecord } from './port.ts';
-
-const NUL = '\u0000';
-const AFTER_NUL = '\u0001';
-const DURABLE = { sync: true };
-const PRESENT = Buffer.alloc(0);
+import { decode, encode, formatTag, manifestRemoval, parseTagValue, tagKey } from './records.ts';
+import { del, join, lastPart, type Operation, openTables, put, some, type Table, under } from './tables.ts';
 
 /** Uses the sublevel `origin` of a database that the caller opened and closes. */
-export function createLevelMetadataStore(db: Level<string, Uint8Array>): MetadataStore {
-  const table = (name: string) => db.sublevel<string, Buffer>(['origin', name], { valueEncoding: 'buffer' });
-  type Table = ReturnType<typeof table>;
-  const repositories = table('repositories');
-  const links = table('links');
-  const holders = table('holders');
-  const manifests = table('manifests');
-  const bytes = table('bytes');
-  const tags = table('tags');
-  const referrers = table('referrers');
-  const uploads = table('uploads');
+export function createLevelMetadataStore(
+  db: Level<string, Uint8Array>,
+  options: {
+    /** What a client was told to be here stays for at least this long. */
+    readonly leaseMs: number;
+    /** Milliseconds since the epoch. */
+    readonly now: () => number;
+  },
+): MetadataStore {
+  const tables = openTables(db);
+  const { repositories, links, holders, orphans, manifests, bytes, needs, references } = tables;
+  const { tags, pointers, referrers, uploads, write } = tables;
+  const { now } = options;
+  const leases = createLeases(tables, options);
   const exclusive = createExclusive();
+  const collection = createCollectionStore(tables, leases, exclusive);
 
-  const put = (sublevel: Table, key: string, value: Buffer = PRESENT) =>
-    ({ type: 'put', sublevel, key, value }) as const;
-  const del = (sublevel: Table, key: string) => ({ type: 'del', sublevel, key }) as const;
-  const write = (operations: (ReturnType<typeof put> | ReturnType<typeof del>)[]): Promise<void> =>
-    db.batch<string, Buffer>(operations, DURABLE);
-
-  /** Keys of `prefix NUL …` after `prefix NUL after`, one more than `limit` to see whether more follow. */
-  const range = (prefix: string, after: string | undefined, limit: number) => ({
-    gt: join(prefix, after ?? ''),
-    lt: `${prefix}${AFTER_NUL}`,
+  const page = (prefix: string, after: string | undefined, limit: number) => ({
+    ...under(prefix, after),
     limit: limit + 1,
   });
 
@@ -61,31 +47,64 @@ export function createLevelMetadataStore(db: Level<string, Uint8Array>): Metadat
     hasRepository: async (name) => (await repositories.get(name)) !== undefined,
 
     linkBlob: (name, digest) =>
-      exclusive.run(name, () =>
-        write([put(repositories, name), put(links, join(name, digest)), put(holders, join(digest, name))]),
+      exclusive.run(name, async () =>
+        write([
+          put(repositories, name),
+          put(links, join(name, digest)),
+          put(holders, join(digest, name)),
+          del(orphans, digest),
+          ...(await leases.begin('blob', name, digest)),
+        ]),
       ),
     hasBlob: async (name, digest) => (await links.get(join(name, digest))) !== undefined,
+    async relyOnBlob(name, digest) {
+      if (leases.isFresh(leases.remembered('blob', name, digest))) return true;
+      const since = await protectedSince(name, digest, 'blob');
+      if (since !== undefined) {
+        leases.remember('blob', name, digest, since);
+        return true;
+      }
+      return exclusive.run(name, async () => {
+        if ((await links.get(join(name, digest))) === undefined) return false;
+        await write(await leases.begin('blob', name, digest));
+        leases.remember('blob', name, digest, now());
+        return true;
+      });
+    },
     unlinkBlob: (name, digest) =>
       exclusive.run(name, async () => {
         const linked = (await links.get(join(name, digest))) !== undefined;
-        if (linked) await write([del(links, join(name, digest)), del(holders, join(digest, name))]);
-        const [holder] = await holders.keys(range(digest, undefined, 0)).all();
-        return { linked, elsewhere: holder !== undefined };
+        const elsewhere = await some(holders, digest, (key) => lastPart(key) !== name);
+        if (linked) {
+          await write([
+            del(links, join(name, digest)),
+            del(holders, join(digest, name)),
+            ...(elsewhere ? [] : [put(orphans, digest)]),
+            ...(await leases.end('blob', name, digest)),
+          ]);
+        }
+        return { linked, elsewhere };
       }),
 
     putManifest: (name, manifest) =>
       exclusive.run(name, async () => {
         const missing = await findMissing(name, manifest);
         if (missing.length > 0) return missing;
-        const { digest, subject, tag } = manifest;
+        const { digest, subject, requires } = manifest;
         const record = encode(toRecord(manifest));
-        await write([
+        const targets = [...new Set([...requires.blobs, ...requires.manifests])];
+        const named = [...new Set(manifest.tags)];
+        const operations: Operation[] = [
           put(repositories, name),
           put(manifests, join(name, digest), record),
           put(bytes, join(name, digest), Buffer.from(manifest.bytes)),
+          put(needs, join(name, digest), Buffer.from(targets.join(' '))),
+          ...targets.map((target) => put(references, join(name, target, digest))),
           ...(subject === undefined ? [] : [put(referrers, join(name, subject, digest), record)]),
-          ...(tag === undefined ? [] : [put(tags, tagKey(name, tag), Buffer.from(digest))]),
-        ]);
+          ...(await pointTags(name, named, digest)),
+        ];
+        if (named.length === 0) operations.push(...(await leases.begin('manifest', name, digest, false)));
+        await write(operations);
         return [];
       }),
     async manifest(name, digest) {
@@ -93,24 +112,30 @@ export function createLevelMetadataStore(db: Level<string, Uint8Array>): Metadat
       return value && decode<ManifestRecord>(value);
     },
     manifestBytes: (name, digest) => bytes.get(join(name, digest)),
+    async relyOnManifest(name, digest) {
+      if (leases.isFresh(leases.remembered('manifest', name, digest))) return true;
+      let since = await protectedSince(name, digest, 'manifest');
+      if (since === undefined && (await some(pointers, join(name, digest)))) since = now();
+      if (since !== undefined) {
+        leases.remember('manifest', name, digest, since);
+        return true;
+      }
+      return exclusive.run(name, async () => {
+        if ((await manifests.get(join(name, digest))) === undefined) return false;
+        await write(await leases.begin('manifest', name, digest));
+        leases.remember('manifest', name, digest, now());
+        return true;
+      });
+    },
     deleteManifest: (name, digest) =>
       exclusive.run(name, async () => {
-        const value = await manifests.get(join(name, digest));
-        if (value === undefined) return false;
-        const { subject } = decode<ManifestRecord>(value);
-        const operations = [del(manifests, join(name, digest)), del(bytes, join(name, digest))];
-        if (subject !== undefined) operations.push(del(referrers, join(name, subject, digest)));
-        const { gt, lt } = range(name, undefined, 0);
-        for await (const [key, target] of tags.iterator({ gt, lt })) {
-          if (target.toString() === digest) operations.push(del(tags, key));
-        }
+        const operations = await manifestRemoval(tables, leases, name, digest);
         await write(operations);
-        return true;
+        return operations.length > 0;
       }),
     async referrers(name, subject, { limit, after, artifactType }) {
       const found: ManifestRecord[] = [];
-      const { gt, lt } = range(join(name, subject), after, 0);
-      for await (const value of referrers.values({ gt, lt })) {
+      for await (const value of referrers.values(under(join(name, subject), after))) {
         const record = decode<ManifestRecord>(value);
         if (artifactType !== undefined && record.artifactType !== artifactType) continue;
         found.push(record);
@@ -121,21 +146,27 @@ export function createLevelMetadataStore(db: Level<string, Uint8Array>): Metadat
 
     async tag(name, tag) {
       const value = await tags.get(tagKey(name, tag));
-      return value && (value.toString() as Digest);
+      return value && parseTagValue(value).digest;
     },
     async tags(name, { limit, after }: PageRequest) {
       const from = after === undefined ? undefined : join(after.toLowerCase(), after);
-      const keys = await tags.keys(range(name, from, limit)).all();
+      const keys = await tags.keys(page(name, from, limit)).all();
       return pageOf(
-        keys.map((key) => key.slice(key.lastIndexOf(NUL) + 1) as Tag),
+        keys.map((key) => lastPart(key) as Tag),
         limit,
       );
     },
     deleteTag: (name, tag) =>
       exclusive.run(name, async () => {
-        const known = (await tags.get(tagKey(name, tag))) !== undefined;
-        if (known) await write([del(tags, tagKey(name, tag))]);
-        return known;
+        const value = await tags.get(tagKey(name, tag));
+        if (value === undefined) return false;
+        const { digest } = parseTagValue(value);
+        await write([
+          del(tags, tagKey(name, tag)),
+          del(pointers, join(name, digest, tag)),
+          ...(await leases.begin('manifest', name, digest)),
+        ]);
+        return true;
       }),
 
     beginUpload: (upload) => write([put(uploads, upload.id, encode(upload))]),
@@ -149,8 +180,46 @@ export function createLevelMetadataStore(db: Level<string, Uint8Array>): Metadat
       for await (const value of uploads.values()) yield decode<UploadRecord>(value);
     },
 
+    collection,
+    audit: createAuditStore(tables, exclusive),
     close: () => exclusive.settled(),
   };
+
+  /** Since when a lease or a manifest protects it well enough; a reference does now. */
+  async function protectedSince(
+    name: RepositoryName,
+    digest: Digest,
+    kind: 'blob' | 'manifest',
+  ): Promise<number | undefined> {
+    const lease = await leases.get(kind, name, digest);
+    if (leases.isFresh(lease?.since)) return lease?.since;
+    const at = now();
+    return (await some(references, join(name, digest))) ? at : undefined;
+  }
+
+  /** Points tags at a manifest; the manifests that they pointed at before get a lease. */
+  async function pointTags(
+    name: RepositoryName,
+    named: readonly Tag[],
+    digest: Digest,
+  ): Promise<Operation[]> {
+    const operations: Operation[] = [];
+    const left = new Set<Digest>();
+    for (const tag of named) {
+      const before = await tags.get(tagKey(name, tag));
+      const target = before && parseTagValue(before).digest;
+      if (target !== undefined && target !== digest) {
+        operations.push(del(pointers, join(name, target, tag)));
+        left.add(target);
+      }
+      operations.push(
+        put(tags, tagKey(name, tag), formatTag(digest, now())),
+        put(pointers, join(name, digest, tag)),
+      );
+    }
+    for (const target of left) operations.push(...(await leases.begin('manifest', name, target)));
+    return operations;
+  }
 
   async function findMissing(name: RepositoryName, { requires }: NewManifest): Promise<Digest[]> {
     const absent = async (sublevel: Table, digests: readonly Digest[]): Promise<Digest[]> => {
@@ -162,14 +231,6 @@ export function createLevelMetadataStore(db: Level<string, Uint8Array>): Metadat
   }
 }
 
-function join(...parts: readonly string[]): string {
-  return parts.join(NUL);
-}
-
-function tagKey(name: RepositoryName, tag: Tag): string {
-  return join(name, tag.toLowerCase(), tag);
-}
-
 function pageOf<T>(found: readonly T[], limit: number): Page<T> {
   return { items: found.slice(0, limit), more: found.length > limit };
 }
@@ -177,12 +238,4 @@ function pageOf<T>(found: readonly T[], limit: number): Page<T> {
 function toRecord(manifest: NewManifest): ManifestRecord {
   const { digest, mediaType, size, subject, artifactType, annotations, pushedAt } = manifest;
   return { digest, mediaType, size, subject, artifactType, annotations, pushedAt };
-}
-
-function encode(value: ManifestRecord | UploadRecord): Buffer {
-  return Buffer.from(JSON.stringify(value));
-}
-
-function decode<T extends ManifestRecord | UploadRecord>(value: Buffer): T {
-  return JSON.parse(value.toString()) as T;
 }

@@ -4,6 +4,7 @@
  * and power loss, and makes each call atomic; test/unit/origin/metadata-contract.ts is its contract.
  */
 import type { Digest, RepositoryName, Tag } from '#oci';
+import type { AuditStore, CollectionStore } from './collection-port.ts';
 
 /** A page of a sorted listing: entries after `after`, at most `limit` of them. */
 export interface PageRequest<T extends string = string> {
@@ -34,8 +35,8 @@ export interface NewManifest extends ManifestRecord {
   readonly bytes: Uint8Array;
   /** What must be in the repository for the manifest to be stored. */
   readonly requires: { readonly blobs: readonly Digest[]; readonly manifests: readonly Digest[] };
-  /** Points this tag at the manifest in the same step. */
-  readonly tag?: Tag | undefined;
+  /** Points these tags at the manifest in the same step. */
+  readonly tags: readonly Tag[];
 }
 
 /** A blob upload in progress. Its bytes are in the blob store under the same id. */
@@ -51,16 +52,26 @@ export interface MetadataStore {
   repositories(page: PageRequest): Promise<Page<RepositoryName>>;
   hasRepository(name: RepositoryName): Promise<boolean>;
 
-  /** Makes a blob part of a repository, which comes into being with its first content. */
+  /** Makes a blob part of a repository, which comes into being with its first content; begins its lease. */
   linkBlob(name: RepositoryName, digest: Digest): Promise<void>;
   hasBlob(name: RepositoryName, digest: Digest): Promise<boolean>;
-  /** `linked`: it was part of the repository. `elsewhere`: another repository still holds it. */
+  /**
+   * Before a client is told that the blob is there: from now on it stays for a lease at least, unless
+   * it is deleted by name. False when the repository does not have it. Mostly answered from memory.
+   */
+  relyOnBlob(name: RepositoryName, digest: Digest): Promise<boolean>;
+  /**
+   * `linked`: it was part of the repository. `elsewhere`: another repository still holds it; otherwise
+   * its bytes are noted as orphans in the same batch. Called in the digest's turn.
+   */
   unlinkBlob(name: RepositoryName, digest: Digest): Promise<{ linked: boolean; elsewhere: boolean }>;
 
   /** Stores the manifest, or nothing when something that it requires is missing: that is returned. */
   putManifest(name: RepositoryName, manifest: NewManifest): Promise<readonly Digest[]>;
   manifest(name: RepositoryName, digest: Digest): Promise<ManifestRecord | undefined>;
   manifestBytes(name: RepositoryName, digest: Digest): Promise<Uint8Array | undefined>;
+  /** As `relyOnBlob`, for a manifest that is asked for by its digest. */
+  relyOnManifest(name: RepositoryName, digest: Digest): Promise<boolean>;
   /** Removes the manifest and every tag of the repository that points at it; false when unknown. */
   deleteManifest(name: RepositoryName, digest: Digest): Promise<boolean>;
   /** Manifests of the repository whose subject is `subject`, by digest. */
@@ -80,6 +91,11 @@ export interface MetadataStore {
   upload(id: string): Promise<UploadRecord | undefined>;
   endUpload(id: string): Promise<void>;
   uploads(): AsyncIterable<UploadRecord>;
+
+  /** What garbage collection needs. */
+  readonly collection: CollectionStore;
+  /** What scrubbing needs. */
+  readonly audit: AuditStore;
 
   /** Waits for running calls. Whoever opened the database closes it afterwards. */
   close(): Promise<void>;

@@ -10,8 +10,12 @@ import { candidates, findIn } from './lookup.ts';
  * single range is honoured always; several are refused, which zstd:chunked clients understand.
  */
 export const getBlob: Verb<'blob'> = async (registry, call) => {
-  const { reader } = await openBlob(registry, call);
+  const { name, reader } = await openBlob(registry, call);
   try {
+    // Who asks whether it is here will not send it: it must stay until a manifest comes.
+    if (call.request.method === 'HEAD' && !(await registry.metadata.relyOnBlob(name, reader.digest))) {
+      throw new OciError('BLOB_UNKNOWN', undefined, { digest: reader.digest });
+    }
     await answerWith(reader, registry, call);
   } finally {
     await reader.close();

@@ -22,6 +22,9 @@ export const getManifest: Verb<'manifest'> = async (registry, { request, reply, 
   const place = await findIn(candidates(path.name, query), (name) => resolve(registry, name, reference));
   if (place === undefined) throw unknown(path.reference);
   const { digest, mediaType, size } = place.found;
+  if (reference.kind === 'digest' && !(await registry.metadata.relyOnManifest(place.name, digest))) {
+    throw unknown(path.reference);
+  }
   const etag = `"${digest}"`;
   reply.headers({ 'docker-content-digest': digest, etag });
   if (namesEntity(request.headers['if-none-match'], etag)) return reply.status(304).send();
@@ -60,7 +63,7 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
     artifactType: manifest.artifactType,
     annotations: manifest.annotations,
     pushedAt: Date.now(),
-    tag: reference.kind === 'tag' ? reference.tag : undefined,
+    tags: reference.kind === 'tag' ? [reference.tag] : [],
   });
   if (unlinked.length > 0) throw lacks(unlinked);
   if (manifest.subject) reply.header('oci-subject', manifest.subject.digest);
@@ -88,6 +91,12 @@ async function resolve(
 ): Promise<ManifestRecord | undefined> {
   const digest = reference.kind === 'digest' ? reference.digest : await metadata.tag(name, reference.tag);
   return digest && metadata.manifest(name, digest);
+}
+
+/** All that a stored manifest refers to. */
+export function requirementsOf(bytes: Uint8Array, mediaType: string): readonly Digest[] {
+  const { blobs, manifests } = requirements(parseManifest(Buffer.from(bytes), mediaType));
+  return [...blobs, ...manifests];
 }
 
 /** An index may also point at content that is not a manifest; that is a blob of the repository. */

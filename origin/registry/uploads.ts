@@ -39,11 +39,12 @@ export const uploadStatus: Verb<'upload'> = async (registry, { reply, path }) =>
     .send();
 };
 
-/** PATCH: a chunk with Content-Range, or all that comes without one. */
+/** PATCH: a chunk with Content-Range, or all that comes without one. What the answer's Range counts is on the disk. */
 export const appendChunk: Verb<'upload'> = async (registry, { request, reply, path }) => {
   const { name, session } = path;
   const size = await registry.uploads.use(name, session, request.raw, async (writer) => {
     await receiveChunk(registry, request.raw, name, writer);
+    await writer.sync();
     return writer.size;
   });
   return reply
@@ -113,6 +114,8 @@ async function commit(
   digest: Digest,
 ): Promise<void> {
   await registry.perDigest.run(digest, async () => {
+    // Bytes that a crash leaves without a repository are found by this note.
+    await registry.metadata.collection.expectBlob(digest);
     await writer.commit(digest).catch((error: unknown) => {
       throw asOciError(error);
     });

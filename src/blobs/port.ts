@@ -24,6 +24,11 @@ export interface BlobStore {
   totals(): { readonly blobs: number; readonly bytes: number };
   /** Resolves when the blobs of earlier runs are all in the totals, or the store is closed. Never rejects. */
   readonly counted: Promise<void>;
+  /**
+   * Hashes all of a blob, whatever is known of its file. One that is not what its digest says is set
+   * aside, and is not here any more.
+   */
+  verify(digest: Digest): Promise<'good' | 'damaged' | 'missing'>;
   /** Removes a complete blob. Open readers go on. */
   delete(digest: Digest): Promise<void>;
 
@@ -57,13 +62,15 @@ export interface BlobReader extends SeedStore {
 export interface BlobWriter {
   /** Opaque, safe in a URL; names the upload across restarts. */
   readonly id: string;
-  /** Bytes durably received so far. */
+  /** Bytes received so far; they survive the end of the process, and a power cut once `sync` resolved. */
   readonly size: number;
   /**
    * Appends; hashes on the way; back-pressure by the returned promise; at most one append at a
    * time (a second is refused with 'busy'). When `source` fails half-way the bytes that came are kept.
    */
   append(source: AsyncIterable<Uint8Array>, limits?: { readonly maxBytes?: number }): Promise<void>;
+  /** What came so far survives a power cut when this resolves: call it before a client is told of it. */
+  sync(): Promise<void>;
   /**
    * Makes it a blob: compares the digest ('digest-mismatch' leaves the upload usable), fsync,
    * rename, fsync of the folder. When it resolves the blob survives a power cut.

@@ -167,6 +167,22 @@ export async function openBlobStore(options: {
         await found.handle.close();
       }
     },
+    verify: (digest) =>
+      inTurn(digest, async () => {
+        const isThere = await stat(layout.blob(digest)).then(
+          () => true,
+          () => false,
+        );
+        const found = await trusted(digest);
+        if (!found) return isThere ? 'damaged' : 'missing';
+        await found.handle.close();
+        const actual = await hashing.sha256File(layout.blob(digest));
+        if (actual === digestHex(digest)) return 'good';
+        log.error({ digest, actual: `sha256:${actual}` }, 'a blob file is damaged; it is set aside');
+        await layout.setAside(digest);
+        await forget(digest, found.record);
+        return 'damaged';
+      }),
     list: records.list,
     totals: () => ({ ...totals }),
     counted,

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { asStoreError, BlobStoreError } from './errors.ts';
+import { syncFolder } from './layout.ts';
 import type { BlobWriter } from './port.ts';
 import { createWriter, type WriterOwner } from './writer.ts';
 
@@ -20,19 +21,23 @@ export interface Uploads {
 }
 
 /** Opens the folder of uploads, made when it is missing, and removes what nobody went on with for a week. */
-export async function openUploads(folder: string, owner: Omit<WriterOwner, 'ended'>): Promise<Uploads> {
+export async function openUploads(
+  folder: string,
+  owner: Omit<WriterOwner, 'ended' | 'syncName'>,
+): Promise<Uploads> {
   await mkdir(folder, { recursive: true, mode: 0o750 });
   await removeStale(folder);
   const writers = new Map<string, BlobWriter>();
   const resuming = new Map<string, Promise<BlobWriter | undefined>>();
   const ended = (id: string): void => void writers.delete(id);
+  const syncName = (): Promise<void> => syncFolder(folder);
   let closed = false;
 
   async function openWriter(id: string, flags: 'wx+' | 'r+'): Promise<BlobWriter> {
     const file = path.join(folder, id);
     const handle = await open(file, flags, 0o640);
     const { size } = await handle.stat();
-    const writer = createWriter(id, file, handle, size, { ...owner, ended });
+    const writer = createWriter(id, file, handle, size, { ...owner, ended, syncName });
     writers.set(id, writer);
     return writer;
   }

@@ -10,6 +10,8 @@ export interface WriterOwner {
   sha256File(path: string): Promise<string>;
   /** Makes the file a complete blob, or drops it when the blob is there already. */
   adopt(path: string, handle: FileHandle, digest: Digest, size: number): Promise<BlobInfo>;
+  /** Makes the file's name durable, as `datasync` does its bytes. */
+  syncName(): Promise<void>;
   /** The writer is done or let go. */
   ended(id: string): void;
 }
@@ -28,6 +30,8 @@ export function createWriter(
   let size = given;
   const hash: Hash | undefined = given === 0 ? createHash('sha256') : undefined;
   let state: 'idle' | 'busy' | 'ended' = 'idle';
+  // What was found in the folder may not have been synced before the process was killed.
+  let isNamed = false;
   let finishing: Promise<unknown> | undefined;
   let ending: Promise<void> | undefined;
   const isEnded = (): boolean => state === 'ended';
@@ -87,6 +91,12 @@ export function createWriter(
           hash?.update(chunk);
           size += chunk.length;
         }
+      }),
+    sync: () =>
+      exclusively(async () => {
+        await handle.datasync();
+        if (!isNamed) await owner.syncName();
+        isNamed = true;
       }),
     commit: (expected) =>
       finish(async () => {

@@ -19,6 +19,16 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./origin.ts')).origin,
   },
   {
+    name: 'origin scrub',
+    line: 'check every blob and reference of a running origin, and repair from the swarm',
+    load: async () => (await import('./origin-scrub.ts')).originScrub,
+  },
+  {
+    name: 'origin gc',
+    line: 'collect garbage on a running origin now, or say what would go',
+    load: async () => (await import('./origin-gc.ts')).originGc,
+  },
+  {
     name: 'tracker',
     line: 'run a tracker alone',
     load: async () => (await import('./tracker.ts')).tracker,

@@ -5,7 +5,11 @@ import { exitCode, explain, UsageError } from './errors.ts';
 import { EXIT_USAGE } from './exit.ts';
 import { variableWarnings } from './variables.ts';
 
-export async function dispatch(name: string, args: readonly string[]): Promise<number> {
+export async function dispatch(first: string, given: readonly string[]): Promise<number> {
+  // `shoal origin scrub` is a command of its own beside `shoal origin`.
+  const isPair = commands.some((command) => command.name === `${first} ${given[0]}`);
+  const name = isPair ? `${first} ${given[0]}` : first;
+  const args = isPair ? given.slice(1) : given;
   const entry = commands.find((command) => command.name === name);
   if (!entry) {
     const near = nearest(

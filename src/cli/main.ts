@@ -21,7 +21,7 @@ async function main(args: readonly string[]): Promise<number> {
     return EXIT_DONE;
   }
   const { dispatch } = await import('./dispatch.ts');
-  return name === 'help' ? dispatch(rest[0] ?? '', ['--help']) : dispatch(name, rest);
+  return name === 'help' ? dispatch(rest[0] ?? '', [...rest.slice(1, 2), '--help']) : dispatch(name, rest);
 }
 
 function version(): string {

@@ -18,6 +18,7 @@ export {
   hostPort,
   hostPortOrOff,
   type Kind,
+  kind,
   oneOf,
   path,
   rate,

@@ -14,7 +14,12 @@ export interface Kind<T> {
   readonly schema: z.ZodType<T, string>;
 }
 
-function kind<T>(placeholder: string, expected: string, parse: (text: string) => T | undefined): Kind<T> {
+/** A kind of one's own: `parse` answers undefined for text that is not one; `expected` completes "expected …". */
+export function kind<T>(
+  placeholder: string,
+  expected: string,
+  parse: (text: string) => T | undefined,
+): Kind<T> {
   const schema = z.string().transform((text, context): T => {
     const value = parse(text.trim());
     if (value !== undefined) return value;

@@ -34,6 +34,8 @@ export interface JoinedBlob {
   readonly infoHash: InfoHash;
   readonly left: () => number;
   readonly onPeers: (peers: readonly PeerAddress[]) => void;
+  /** Called once, when each tracker has answered or failed. */
+  readonly onAnswered?: (() => void) | undefined;
 }
 
 export function joinTrackers(
@@ -47,6 +49,11 @@ export function joinTrackers(
   const greeted = new Set<AnnounceTarget>();
   const known = new Set<string>();
   let ended: Promise<void> | undefined;
+
+  const unanswered = new Set(targets);
+  const tried = (target: AnnounceTarget): void => {
+    if (unanswered.delete(target) && unanswered.size === 0 && !stop.signal.aborted) blob.onAnswered?.();
+  };
 
   const learn = (answer: Answer): void => {
     if (stop.signal.aborted || answer.peers.length === 0) return;
@@ -75,11 +82,13 @@ export function joinTrackers(
         greeted.add(target);
         failures = 0;
         learn(answer);
+        tried(target);
         const soon = known.size < timing.fewPeers ? timing.earlyMs[early++] : undefined;
         pauseMs = soon ?? answer.intervalMs;
       } catch (error) {
         if (stop.signal.aborted) return;
         failures += 1;
+        tried(target);
         pauseMs = backoffMs(failures, timing.firstBackoffMs, timing.mostBackoffMs);
         log.debug(
           { tracker: target.url, infoHash: blob.infoHash, reason: reasonOf(error) },

@@ -10,6 +10,8 @@ export interface Discovery {
     /** Bytes still missing, asked at each announce. */
     readonly left: () => number;
     readonly onPeers: (peers: readonly PeerAddress[]) => void;
+    /** Called once, when everybody who could name members has answered or failed: who is unknown now need not be waited for. */
+    readonly onAnswered?: () => void;
   }): Membership;
   /** Blobs that we can seed from now on. */
   hold(infoHashes: Iterable<InfoHash>): void;

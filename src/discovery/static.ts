@@ -6,10 +6,12 @@ import type { Discovery } from './port.ts';
 export function createStaticDiscovery(peers: readonly PeerAddress[]): Discovery {
   let closed = false;
   return {
-    join({ onPeers }) {
+    join({ onPeers, onAnswered }) {
       let joined = !closed;
       setImmediate(() => {
-        if (joined && !closed && peers.length > 0) onPeers(peers);
+        if (!joined || closed) return;
+        if (peers.length > 0) onPeers(peers);
+        onAnswered?.();
       });
       const end = async (): Promise<void> => {
         joined = false;

@@ -73,9 +73,9 @@ export function createTrackerDiscovery(options: TrackerDiscoveryOptions): Discov
   };
 
   return {
-    join({ infoHash, announce, left, onPeers }) {
+    join({ infoHash, announce, left, onPeers, onAnswered }) {
       if (closing !== undefined) return { complete: async () => undefined, leave: async () => undefined };
-      const membership = joinTrackers({ infoHash, left, onPeers }, targetsOf(announce), {
+      const membership = joinTrackers({ infoHash, left, onPeers, onAnswered }, targetsOf(announce), {
         timing: { ...ANNOUNCE_TIMING, ...options.timing?.announce },
         log,
         onEnd: () => memberships.delete(membership),

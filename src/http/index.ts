@@ -3,10 +3,11 @@
  * request, health and metrics routes, error bodies, draining) and one client set-up (custom CA,
  * deadlines, the request id passed on).
  */
-export { type ByteSource, readBody, receiveBody, sendBody } from './body.ts';
+export { readBody, receiveBody } from './body.ts';
 export { createHttpClient, type HttpClient, type HttpResponse } from './client.ts';
 export { formatHostPort, type HostPort, parseHostPort } from './host-port.ts';
 export { ProblemError } from './problem.ts';
+export { type ByteSource, sendBody } from './send.ts';
 export {
   createHttpServer,
   type HttpServer,

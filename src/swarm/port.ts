@@ -116,8 +116,15 @@ export interface Swarm {
 export interface SwarmDownload {
   /** Members from discovery; known ones are ignored. May be called at any time. */
   addPeers(peers: readonly PeerAddress[]): void;
+  /** Discovery has answered: an agent that is not known by now is not waited for before the origin is met. */
+  discovered(): void;
   /** The pieces a client is waiting for, first wanted first: `from` to `to` inclusive. Replaces the earlier window. */
   prioritise(from: number, to: number): void;
+  /**
+   * Fills `into` from `position` of the blob when all these bytes came so recently that they are still in
+   * memory; false, and nothing is said of `into`, when they must be read from the store.
+   */
+  recall(position: number, into: Uint8Array): boolean;
   /** A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong. */
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
   /** Called for each piece that was verified and stored, whoever brought it. */

@@ -15,7 +15,15 @@ interface GaugeSpec<L extends string> extends Spec<L> {
   readonly read: (gauge: Gauge<L>) => void | Promise<void>;
 }
 
+/** Adds to one counter of a family; costs an addition. */
+export type Add = (amount: number) => void;
+
 export interface Metrics {
+  /**
+   * A family of counters for hot paths: each member is named once, by all its labels, and is zero from then
+   * on. What is added is put in order at a scrape.
+   */
+  sums<L extends string>(spec: Spec<L>): (labels: Record<L, string>) => Add;
   counter<L extends string = never>(spec: Spec<L>): Counter<L>;
   /** A gauge whose value is read at each scrape. */
   gauge<L extends string = never>(spec: GaugeSpec<L>): Gauge<L>;
@@ -37,6 +45,25 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
     registers: [registry],
   });
   return {
+    sums<L extends string>(spec: Spec<L>) {
+      const members: { readonly labels: Record<L, string>; pending: number }[] = [];
+      const counter: Counter<L> = new Counter<L>({
+        ...base<L>(spec),
+        collect: () => {
+          for (const member of members) {
+            counter.inc(member.labels, member.pending);
+            member.pending = 0;
+          }
+        },
+      });
+      return (labels: Record<L, string>) => {
+        const member = { labels, pending: 0 };
+        members.push(member);
+        return (amount) => {
+          member.pending += amount;
+        };
+      };
+    },
     counter: (spec) => new Counter(base(spec)),
     gauge: <L extends string>(spec: GaugeSpec<L>) => {
       const gauge: Gauge<L> = new Gauge<L>({

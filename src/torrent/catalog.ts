@@ -11,11 +11,12 @@ import { encodeMetainfo, type Metainfo, parseMetainfo } from './metainfo.ts';
 export interface MetainfoCatalog {
   get(digest: Digest): Promise<Metainfo | undefined>;
   byInfoHash(infoHash: InfoHash): Promise<Metainfo | undefined>;
-  /** Kept when this resolves. Putting the same blob again replaces its sources. */
-  put(metainfo: Metainfo): Promise<void>;
+  /**
+   * Kept when this resolves; with `sync: false` it may be lost with the machine's power, with what is
+   * written later. Putting the same blob again replaces its sources.
+   */
+  put(metainfo: Metainfo, options?: { readonly sync: boolean }): Promise<void>;
   delete(digest: Digest): Promise<void>;
-  /** Every blob by its two names; cheap at any number of blobs. */
-  entries(): AsyncIterable<{ readonly digest: Digest; readonly infoHash: InfoHash }>;
   /** The infohashes of all blobs that are here when this is called, some at a time. */
   infoHashes(): AsyncIterable<readonly InfoHash[]>;
 }
@@ -34,7 +35,7 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
       const hex = await digests.get(infoHash);
       return hex === undefined ? undefined : get(toSha256Digest(hex));
     },
-    async put(value) {
+    async put(value, { sync } = { sync: true }) {
       await level.batch<string, string | Uint8Array>(
         [
           { type: 'put', sublevel: metainfo, key: value.digest, value: encodeMetainfo(value) },
@@ -45,7 +46,7 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
             value: value.digest.slice('sha256:'.length),
           },
         ],
-        { sync: true },
+        { sync },
       );
     },
     async delete(digest) {
@@ -58,14 +59,6 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
         ],
         {},
       );
-    },
-    async *entries() {
-      for await (const batch of inBatches(digests.iterator())) {
-        for (const [key, hex] of batch) {
-          const infoHash = parseInfoHash(key);
-          if (infoHash !== undefined) yield { digest: toSha256Digest(hex), infoHash };
-        }
-      }
     },
     infoHashes: () => parsed(inBatches(digests.keys())),
   };

@@ -12,6 +12,7 @@ export interface TestStore {
   readonly root: string;
   readonly hashing: Hashing;
   blobs: DownloadStore;
+  level: Level<string, Uint8Array>;
   /** Closes everything and opens it again from the same folder, as a restart does. */
   reopen(): Promise<void>;
 }
@@ -20,12 +21,13 @@ export async function openTestStore(t: Test, given?: string): Promise<TestStore>
   const root = given ?? (await mkdtemp(path.join(os.tmpdir(), 'shoal-store-')));
   const hashing = createHashing({ threads: 1 });
   const log = createLogger({ program: 'test', level: 'silent' });
-  const open = async (): Promise<{ blobs: DownloadStore; close(): Promise<void> }> => {
+  const open = async (): Promise<Pick<TestStore, 'blobs' | 'level'> & { close(): Promise<void> }> => {
     const level = new Level<string, Uint8Array>(path.join(root, 'db'), { valueEncoding: 'view' });
     const blobs = await openBlobStore({ root: path.join(root, 'blobs'), level, hashing, log });
     await blobs.counted;
     return {
       blobs,
+      level,
       async close() {
         await blobs.close();
         await level.close();
@@ -37,10 +39,12 @@ export async function openTestStore(t: Test, given?: string): Promise<TestStore>
     root,
     hashing,
     blobs: opened.blobs,
+    level: opened.level,
     async reopen() {
       await opened.close();
       opened = await open();
       store.blobs = opened.blobs;
+      store.level = opened.level;
     },
   };
   t.teardown(async () => {

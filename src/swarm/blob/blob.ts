@@ -4,7 +4,7 @@
  * member, one stays.
  */
 import { type Metainfo, pieceCount, pieceSize } from '#torrent';
-import { createPeer, type Peer, type PeerEvents } from '../peer/index.ts';
+import { type AskedTally, createPeer, type Peer, type PeerEvents } from '../peer/index.ts';
 import type {
   DownloadStats,
   PeerAddress,
@@ -53,11 +53,13 @@ export function createBlob(
   const count = pieceCount(metainfo);
   const openedAt = now();
   const peers = new Map<string, Peer>();
+  const asked: AskedTally = { blocks: 0 };
   let seed: SeedStore | undefined = 'seed' in options ? options.seed : undefined;
   let store: PieceStore = 'seed' in options ? options.seed : options.store;
   let owned = !('seed' in options);
   let lonelySince: number | undefined = openedAt;
   let closed = false;
+  let discovered = false;
   let fetching: Fetching | undefined;
   const listeners: ((piece: number, source: PieceSource) => void)[] = [];
   const completed = Promise.withResolvers<void>();
@@ -101,6 +103,7 @@ export function createBlob(
     const heardAll = connectedAgents > 0 && silentAgents === 0 && dialer.untried === 0;
     const ageMs = now() - openedAt;
     return needsOrigin({
+      discovered,
       ageMs: heardAll ? Math.max(ageMs, AGENTS_HEARD_MS) : ageMs,
       connectedAgents,
       untriedAgents: dialer.untried,
@@ -222,9 +225,11 @@ export function createBlob(
       pieceSize: (piece) => pieceSize(metainfo, piece),
       info: metainfo.info,
       holds: (piece) => store.has(piece),
+      recall: (position, into) => fetching?.recall(position, into) === true,
       read: (position, into) => store.read(position, into),
       memory: commons.sendMemory,
       uploadLimiter: commons.uploadLimiter,
+      asked,
       listenPort: commons.listenPort(),
       ourZone: commons.zone,
       events,
@@ -254,6 +259,7 @@ export function createBlob(
     if (closed) return;
     closed = true;
     fetching?.close();
+    sharing.close();
     for (const peer of [...peers.values()]) peer.close(reason);
     completed.reject(new Error(reason));
     options.ended();
@@ -269,6 +275,7 @@ export function createBlob(
       memory: commons.pieceMemory,
       verifier: commons.verifier,
       limiter: commons.downloadLimiter,
+      asked,
       log,
       now,
       name: commons.peerId,
@@ -301,7 +308,12 @@ export function createBlob(
         dialer.add(addresses.filter(commons.reachable));
         meetMore();
       },
+      discovered() {
+        discovered = true;
+        meetMore();
+      },
       prioritise: (from, to) => fetch.prioritise(from, to),
+      recall: (position, into) => fetch.recall(position, into),
       offer: (piece, bytes, source) => fetch.offer(piece, bytes, source),
       onPiece: (listener) => void listeners.push(listener),
       stats(): DownloadStats {

@@ -1,7 +1,7 @@
 /** What the download side of a blob needs, and what it offers to the blob. */
 import type { Logger } from '#telemetry';
 import type { Metainfo } from '#torrent';
-import type { Peer } from '../peer/index.ts';
+import type { AskedTally, Peer } from '../peer/index.ts';
 import type { PieceSource, PieceStore } from '../port.ts';
 import type { RateLimiter } from '../rate/index.ts';
 import type { PieceMemory, Sender } from './pieces.ts';
@@ -13,6 +13,8 @@ export interface FetchingOptions {
   readonly memory: PieceMemory;
   readonly verifier: Verifier;
   readonly limiter: RateLimiter;
+  /** Requests that are out at all peers of this blob; the peers count them. */
+  readonly asked: AskedTally;
   readonly log: Logger;
   readonly now: () => number;
   /** Our peer id, the name by which the members of a zone agree who fetches what. */
@@ -47,6 +49,8 @@ export interface Fetching {
   unchoked(peer: Peer): void;
   /** Asks this peer for more, as much as its pace wants. */
   fill(peer: Peer): void;
+  /** Fills `into` from `position` with stored bytes that are still in memory; false when they are not. */
+  recall(position: number, into: Uint8Array): boolean;
   prioritise(from: number, to: number): void;
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
   /** Stalls; called every tenth of a second. */

@@ -15,6 +15,7 @@ import { BLOCK_BYTES } from '../wire/index.ts';
 import type { Fetching, FetchingOptions } from './fetching-contract.ts';
 import { createOriginNeed } from './origin-need.ts';
 import { createPieces, type OpenPiece, type Sender } from './pieces.ts';
+import { createSoon } from './soon.ts';
 import { createSuspects } from './suspects.ts';
 
 /**
@@ -116,8 +117,6 @@ export function createFetching(options: FetchingOptions): Fetching {
   /** Blocks that may be out at this peer. */
   function target(peer: Peer, source: Source): number {
     const at = now();
-    let totalOutstanding = 0;
-    for (const one of sources.keys()) totalOutstanding += one.outstanding;
     return pipelineBlocks({
       bytesPerSecond: peer.downRate(at),
       blockBytes: BLOCK_BYTES,
@@ -125,7 +124,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       requestQueue: peer.requestQueue,
       stalled: source.stalledAt !== undefined,
       outstanding: peer.outstanding,
-      totalOutstanding,
+      totalOutstanding: options.asked.blocks,
       totalBytesPerSecond: meter.rate(at),
     });
   }
@@ -184,9 +183,9 @@ export function createFetching(options: FetchingOptions): Fetching {
     }
   }
 
-  function fillAll(): void {
+  const filling = createSoon(() => {
     for (const peer of sources.keys()) fill(peer);
-  }
+  });
 
   async function verify(open: OpenPiece): Promise<void> {
     const { piece, bytes } = open;
@@ -242,14 +241,14 @@ export function createFetching(options: FetchingOptions): Fetching {
   function settle(piece: number, source: PieceSource, stored: Uint8Array): void {
     if (closed) return;
     picker.verified(piece);
-    pieces.close(piece, pieces.get(piece)?.bytes === stored);
+    pieces.close(piece, pieces.get(piece)?.bytes === stored ? 'stored' : 'in use');
     options.settled(piece, source);
     if (picker.missing === 0 && !done) {
       done = true;
       options.completed();
       return;
     }
-    fillAll();
+    filling.ask();
   }
 
   /** The piece came from elsewhere: what was asked of peers is not needed. */
@@ -274,10 +273,10 @@ export function createFetching(options: FetchingOptions): Fetching {
       { piece, liar: liar?.label, senders: new Set(senders.map((s) => s.label)).size },
       'piece failed its hash',
     );
-    pieces.close(piece, true);
+    pieces.close(piece, 'at rest');
     picker.failed(piece, trusted(piece));
     if (liar !== undefined) options.ban(liar, `sent a bad piece ${piece}`);
-    fillAll();
+    filling.ask();
   }
 
   /** Who is to send a suspect piece whole: somebody who has not touched it, if possible. */
@@ -295,7 +294,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       peer.giveUp(piece, offset);
       picker.released(peer, piece, offset);
     }
-    fillAll();
+    filling.ask();
   }
 
   return {
@@ -331,7 +330,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       picker.leave(peer);
       sources.delete(peer);
       pieces.abandon(peer);
-      fillAll();
+      filling.ask();
     },
     have(peer, piece) {
       picker.have(peer, piece);
@@ -347,7 +346,7 @@ export function createFetching(options: FetchingOptions): Fetching {
         picker.released(peer, piece, offset);
         limiter.refund(BLOCK_BYTES);
       }
-      if (dropped.length > 0) fillAll();
+      if (dropped.length > 0) filling.ask();
     },
     refused(peer, piece, offset) {
       picker.released(peer, piece, offset);
@@ -363,7 +362,7 @@ export function createFetching(options: FetchingOptions): Fetching {
           return;
         }
       }
-      fillAll();
+      filling.ask();
     },
     blockStart(peer, piece, offset) {
       const open = pieces.get(piece);
@@ -394,6 +393,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       fill(peer);
     },
     fill,
+    recall: pieces.recall,
     prioritise(from, to) {
       urgent = { from, to: Math.min(to, count - 1) };
       picker.window(from, to);
@@ -429,6 +429,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     }),
     close() {
       closed = true;
+      filling.close();
       pieces.clear();
       sources.clear();
     },

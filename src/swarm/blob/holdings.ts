@@ -7,6 +7,7 @@ export interface Holdings {
   /** False when we knew. */
   add(peer: Peer, piece: number): boolean;
   addAll(peer: Peer, bits: Uint8Array | 'all'): void;
+  has(peer: Peer, piece: number): boolean;
   isComplete(peer: Peer): boolean;
   /** How many pieces it has. */
   count(peer: Peer): number;
@@ -47,6 +48,10 @@ export function createHoldings(pieceCount: number): Holdings {
       for (let piece = 0; piece < pieceCount; piece++) {
         if (bits === 'all' || ((bits[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) !== 0) add(one, piece);
       }
+    },
+    has(peer, piece) {
+      const bits = held.get(peer)?.bits ?? nothing;
+      return ((bits[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) !== 0;
     },
     isComplete: (peer) => held.get(peer)?.count === pieceCount,
     count: (peer) => held.get(peer)?.count ?? 0,

@@ -44,19 +44,28 @@ export interface OpenPiece {
 export interface PieceMemory {
   /** A buffer, or undefined when the bound is reached; `guaranteed` succeeds beyond it (a blob's first pieces, so that none starves). */
   take(bytes: number, guaranteed: boolean): SharedArrayBuffer | undefined;
-  /** Gives a buffer back for others. */
-  give(buffer: SharedArrayBuffer): void;
+  /** Gives a buffer back for others. Until it gets another use its bytes stay: `reused` is called when they go. */
+  give(buffer: SharedArrayBuffer, reused?: () => void): void;
   /** The buffer counts no more and gets no other use: somebody may still be reading it. */
   drop(buffer: SharedArrayBuffer): void;
   /** Room that is left, in bytes. */
   readonly left: number;
 }
 
-/** Unused buffers that are kept for the next pieces: new memory costs a page fault each 4 KiB. */
+/**
+ * Unused buffers that are kept for the next pieces: new memory costs a page fault each 4 KiB. The one that
+ * was given back first is used first, and none while there are few, so that the pieces which came last can be sent
+ * on without reading the disk.
+ */
 const SPARE_BYTES = 32 * 1024 * 1024;
 
+interface Spare {
+  readonly buffer: SharedArrayBuffer;
+  readonly reused: (() => void) | undefined;
+}
+
 export function createPieceMemory(maxBytes: number): PieceMemory {
-  const spare = new Map<number, SharedArrayBuffer[]>();
+  const spare = new Map<number, Spare[]>();
   let spareBytes = 0;
   let taken = 0;
 
@@ -64,6 +73,7 @@ export function createPieceMemory(maxBytes: number): PieceMemory {
     taken -= bytes;
     if (taken > 0) return;
     // Nothing is downloaded: an idle agent keeps no buffers.
+    for (const list of spare.values()) for (const { reused } of list) reused?.();
     spare.clear();
     spareBytes = 0;
   }
@@ -75,18 +85,22 @@ export function createPieceMemory(maxBytes: number): PieceMemory {
     take(bytes, guaranteed) {
       if (!guaranteed && taken + bytes > maxBytes) return undefined;
       taken += bytes;
-      const reused = spare.get(bytes)?.pop();
-      if (reused === undefined) return new SharedArrayBuffer(bytes);
+      const oldest = taken + spareBytes <= SPARE_BYTES ? undefined : spare.get(bytes)?.shift();
+      if (oldest === undefined) return new SharedArrayBuffer(bytes);
       spareBytes -= bytes;
-      return reused;
+      oldest.reused?.();
+      return oldest.buffer;
     },
-    give(buffer) {
+    give(buffer, reused) {
       const bytes = buffer.byteLength;
       free(bytes);
-      if (taken === 0 || spareBytes + bytes > SPARE_BYTES) return;
+      if (taken === 0 || spareBytes + bytes > SPARE_BYTES) {
+        reused?.();
+        return;
+      }
       const list = spare.get(bytes) ?? [];
       spare.set(bytes, list);
-      list.push(buffer);
+      list.push({ buffer, reused });
       spareBytes += bytes;
     },
     drop: (buffer) => free(buffer.byteLength),
@@ -96,6 +110,12 @@ export function createPieceMemory(maxBytes: number): PieceMemory {
 /** Every blob may have this many pieces in progress, whatever the others use. */
 const GUARANTEED_PIECES = 2;
 
+/**
+ * What became of a sealed piece's buffer: `stored` is good, and can be sent on until the buffer gets another
+ * use; `at rest` is bad, but nobody reads it any more; `in use` may still be hashed or stored, and its buffer is not used again.
+ */
+export type Fate = 'stored' | 'at rest' | 'in use';
+
 export interface Pieces {
   /** Pieces that are open, being verified or being written. */
   readonly open: number;
@@ -104,11 +124,10 @@ export interface Pieces {
   get(piece: number): OpenPiece | undefined;
   /** The open piece, opened now when it was not; undefined when there is no memory. */
   ensure(piece: number): OpenPiece | undefined;
-  /**
-   * Done with it, whatever came of it: its memory is free. The buffer of a sealed piece is used
-   * again only when `atRest`, that is when nothing hashes or stores it any more.
-   */
-  close(piece: number, atRest?: boolean): void;
+  /** Done with it, whatever came of it: its memory is free. */
+  close(piece: number, fate?: Fate): void;
+  /** Fills `into` from `position` of the blob with bytes of stored pieces that are still in memory; false when they are not. */
+  recall(position: number, into: Uint8Array): boolean;
   /** A peer has gone. */
   abandon(writer: Writer): void;
   clear(): void;
@@ -170,13 +189,33 @@ export function createPieces(options: {
   const { pieceLength, memory } = options;
   const open = new Map<number, OpenPiece>();
 
-  function close(piece: number, atRest = false): void {
+  /** Pieces that were stored and whose buffers have had no other use yet. */
+  const recent = new Map<number, Uint8Array>();
+
+  function close(piece: number, fate: Fate = 'in use'): void {
     const closing = open.get(piece);
     if (closing === undefined) return;
+    const { bytes } = closing;
     closing.release();
     open.delete(piece);
-    if (closing.sealed && !atRest) memory.drop(closing.bytes.buffer);
-    else memory.give(closing.bytes.buffer);
+    if (fate === 'stored') {
+      recent.set(piece, bytes);
+      memory.give(bytes.buffer, () => recent.delete(piece));
+    } else if (closing.sealed && fate === 'in use') memory.drop(bytes.buffer);
+    else memory.give(bytes.buffer);
+  }
+
+  function recall(position: number, into: Uint8Array): boolean {
+    const first = Math.floor(position / pieceLength);
+    const last = Math.floor((position + into.length - 1) / pieceLength);
+    for (let piece = first; piece <= last; piece++) if (!recent.has(piece)) return false;
+    for (let piece = first; piece <= last; piece++) {
+      const from = piece * pieceLength - position;
+      const bytes = recent.get(piece);
+      if (bytes === undefined) return false;
+      into.set(bytes.subarray(Math.max(0, -from), into.length - from), Math.max(0, from));
+    }
+    return true;
   }
 
   return {
@@ -197,6 +236,7 @@ export function createPieces(options: {
       return created;
     },
     close,
+    recall,
     abandon(writer) {
       for (const piece of open.values()) piece.abandon(writer);
     },

@@ -9,6 +9,7 @@ import type { Peer } from '../peer/index.ts';
 import { createMeter } from '../rate/index.ts';
 import { createSeeding, type Seeding } from '../seeding/index.ts';
 import type { Holdings } from './holdings.ts';
+import { createSoon } from './soon.ts';
 
 /** How often slots are handed round although nothing happened. */
 const DECIDE_MS = 100;
@@ -49,6 +50,7 @@ export interface Sharing {
   /** The peer became interested in our pieces, or not. */
   interested(): void;
   tick(now: number): void;
+  close(): void;
 }
 
 export function createSharing(options: SharingOptions): Sharing {
@@ -77,11 +79,13 @@ export function createSharing(options: SharingOptions): Sharing {
     for (const { peer } of candidates) peer.setChoking(!allowed.has(peer));
   }
 
+  const deciding = createSoon(decide);
+
   function reveal(): void {
     if (seeding === undefined) return;
     const at = now();
     revealAt = at + REVEAL_MS;
-    for (const { peer, piece } of seeding.revealAll(at)) peer.announce(piece);
+    for (const { peer, piece } of seeding.revealAll(at)) peer.announce(piece, 'now');
   }
 
   function isEmpty(): boolean {
@@ -104,7 +108,7 @@ export function createSharing(options: SharingOptions): Sharing {
     leave(peer) {
       seeding?.leave(peer);
       reveal();
-      if (peer.interested && !peer.amChoking) decide();
+      if (peer.interested && !peer.amChoking) deciding.ask();
     },
     have(peer, piece) {
       seeding?.have(peer, piece, now());
@@ -123,12 +127,13 @@ export function createSharing(options: SharingOptions): Sharing {
       meter.add(bytes);
       const turnIsOver =
         Math.floor(peer.bytesOut / turnBytes) !== Math.floor((peer.bytesOut - bytes) / turnBytes);
-      if (peer.wanted === 0 || turnIsOver) decide();
+      if (peer.wanted === 0 || turnIsOver) deciding.ask();
     },
     gained(piece) {
       gained = true;
-      for (const peer of holdings.peers()) peer.announce(piece);
-      decide();
+      // Who has it already only counts it: a message each would be most of what small swarms send.
+      for (const peer of holdings.peers()) peer.announce(piece, holdings.has(peer, piece) ? 'later' : 'now');
+      deciding.ask();
     },
     completed() {
       seeding = createSeeding({ pieceCount: options.pieceCount });
@@ -139,10 +144,11 @@ export function createSharing(options: SharingOptions): Sharing {
         seeding.bitfield(peer, holdings.bits(peer));
       }
     },
-    interested: decide,
+    interested: deciding.ask,
     tick(at) {
       if (at >= decideAt) decide();
       if (at >= revealAt) reveal();
     },
+    close: deciding.close,
   };
 }

@@ -8,6 +8,11 @@ import { BLOCK_BYTES } from '../wire/index.ts';
 /** Given-up blocks that are remembered; older ones are forgotten. */
 const MAX_LATE = 4_096;
 
+/** Requests that are out at several peers together. */
+export interface AskedTally {
+  blocks: number;
+}
+
 export interface Asked {
   /** Requests that are out. */
   readonly size: number;
@@ -30,7 +35,7 @@ export interface BlockPlace {
   readonly offset: number;
 }
 
-export function createAsked(pieceLength: number): Asked {
+export function createAsked(pieceLength: number, tally: AskedTally): Asked {
   const blocksPerPiece = pieceLength / BLOCK_BYTES;
   const out = new Set<number>();
   const late = new Set<number>();
@@ -39,16 +44,25 @@ export function createAsked(pieceLength: number): Asked {
     const piece = Math.floor(block / blocksPerPiece);
     return { piece, offset: (block - piece * blocksPerPiece) * BLOCK_BYTES };
   };
+  function takeOut(block: number): boolean {
+    if (!out.delete(block)) return false;
+    tally.blocks--;
+    return true;
+  }
+
   return {
     get size() {
       return out.size;
     },
     add(piece, offset) {
-      out.add(key(piece, offset));
+      const block = key(piece, offset);
+      if (out.has(block)) return;
+      out.add(block);
+      tally.blocks++;
     },
     settle(piece, offset) {
       const block = key(piece, offset);
-      return out.delete(block) || late.delete(block);
+      return takeOut(block) || late.delete(block);
     },
     expects(piece, offset) {
       const block = key(piece, offset);
@@ -57,7 +71,7 @@ export function createAsked(pieceLength: number): Asked {
     has: (piece, offset) => out.has(key(piece, offset)),
     giveUp(piece, offset) {
       const block = key(piece, offset);
-      if (!out.delete(block)) return false;
+      if (!takeOut(block)) return false;
       late.add(block);
       if (late.size > MAX_LATE) {
         for (const oldest of late) {
@@ -69,6 +83,7 @@ export function createAsked(pieceLength: number): Asked {
     },
     clear() {
       const places = [...out].map(place);
+      tally.blocks -= out.size;
       out.clear();
       return places;
     },

@@ -2,7 +2,7 @@
 import type { PeerAddress, PeerRole } from '../port.ts';
 import type { RateLimiter } from '../rate/index.ts';
 import type { Connection } from '../transport/index.ts';
-import type { BlockPlace } from './asked.ts';
+import type { AskedTally, BlockPlace } from './asked.ts';
 import type { SendMemory } from './memory.ts';
 
 /** What a peer tells its owner. Called during the arrival of bytes; `peer` may be closed in them. */
@@ -50,9 +50,13 @@ export interface PeerOptions {
   /** The info dictionary, for members that have only a magnet link. */
   readonly info: Uint8Array;
   readonly holds: (piece: number) => boolean;
+  /** Fills `into` at once with bytes that are still in memory; false when they must be read. */
+  readonly recall: (position: number, into: Uint8Array) => boolean;
   readonly read: (position: number, into: Uint8Array) => Promise<void>;
   readonly memory: SendMemory;
   readonly uploadLimiter: RateLimiter;
+  /** Requests that are out at all peers of the blob, these included. */
+  readonly asked: AskedTally;
   /** Our listening port and zone, told in the extended handshake. */
   readonly listenPort: number | undefined;
   readonly ourZone: string | undefined;
@@ -101,7 +105,8 @@ export interface Peer {
   start(rest: Buffer): void;
   setInterested(interested: boolean): void;
   setChoking(choking: boolean): void;
-  announce(piece: number): void;
+  /** Tells that we have this piece: now, or along with the next message, at the next `tick` at the latest. */
+  announce(piece: number, when: 'now' | 'later'): void;
   request(piece: number, offset: number, length: number): void;
   /** Takes a request back. The block may still come, and is then offered to `blockStart`. */
   cancel(piece: number, offset: number, length: number): void;

@@ -4,6 +4,7 @@
  * decides nothing: it tells its owner (the blob's swarm) what happened, and does what it is told.
  */
 
+export type { AskedTally } from './asked.ts';
 export type { Peer, PeerEvents, PeerOptions } from './contract.ts';
 export { createSendMemory, type SendMemory } from './memory.ts';
 export { createPeer } from './peer.ts';

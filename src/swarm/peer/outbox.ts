@@ -10,10 +10,12 @@ const MAX_BYTES = 32_768;
 export interface Outbox {
   /** Adds a message; see `writeMessage`. */
   add(name: Parameters<typeof writeMessage>[2], first?: number, second?: number, third?: number): void;
+  /** As `add`, for what may wait: it leaves along with the next message, or at `flush`. */
+  addLater(...message: Parameters<Outbox['add']>): void;
   addKeepAlive(): void;
   /** Adds a message that was encoded elsewhere. */
   addBytes(bytes: Uint8Array): void;
-  /** Sends what was gathered. Called before block data too, so that order is kept. */
+  /** Sends what was gathered. Called before block data too, so that order is kept, and at every tick. */
   flush(): void;
 }
 
@@ -33,15 +35,7 @@ export function createOutbox(send: (bytes: Uint8Array) => void): Outbox {
   }
 
   function reserve(bytes: number): void {
-    if (buffer.length - used < bytes) {
-      const grown = Buffer.allocUnsafe(Math.max(FIRST_BYTES, bytes, Math.min(MAX_BYTES, 4 * used)));
-      if (used + bytes <= grown.length) {
-        buffer.copy(grown, 0, 0, used);
-      } else {
-        flush();
-      }
-      buffer = grown;
-    }
+    makeRoom(bytes);
     if (scheduled) return;
     scheduled = true;
     // After all of this event's handlers and promises, before the next event.
@@ -51,9 +45,25 @@ export function createOutbox(send: (bytes: Uint8Array) => void): Outbox {
     });
   }
 
+  function makeRoom(bytes: number): void {
+    if (buffer.length - used < bytes) {
+      const grown = Buffer.allocUnsafe(Math.max(FIRST_BYTES, bytes, Math.min(MAX_BYTES, 4 * used)));
+      if (used + bytes <= grown.length) {
+        buffer.copy(grown, 0, 0, used);
+      } else {
+        flush();
+      }
+      buffer = grown;
+    }
+  }
+
   return {
     add(name, first, second, third) {
       reserve(FIXED_MESSAGE_BYTES);
+      used = writeMessage(buffer, used, name, first, second, third);
+    },
+    addLater(name, first, second, third) {
+      makeRoom(FIXED_MESSAGE_BYTES);
       used = writeMessage(buffer, used, name, first, second, third);
     },
     addKeepAlive() {

@@ -50,7 +50,7 @@ export function createPeer(options: PeerOptions): Peer {
     connection.write([bytes]);
     if (connection.unsent > MAX_UNSENT_BYTES) offend('does not read what it is sent');
   });
-  const asked = createAsked(options.pieceLength);
+  const asked = createAsked(options.pieceLength, options.asked);
   const budget = createWasteBudget(connectedAt);
   const down = createMeter(connectedAt);
   const up = createMeter(connectedAt);
@@ -58,6 +58,7 @@ export function createPeer(options: PeerOptions): Peer {
     connection,
     pieceLength: options.pieceLength,
     pieceSize: options.pieceSize,
+    recall: options.recall,
     read: options.read,
     memory: options.memory,
     limiter: options.uploadLimiter,
@@ -333,7 +334,10 @@ export function createPeer(options: PeerOptions): Peer {
       // in two; without it a choke voids all requests (BEP 3).
       if (choke && !fast) uploads.clear();
     },
-    announce: (piece) => outbox.add('have', piece),
+    announce(piece, when) {
+      if (when === 'now') outbox.add('have', piece);
+      else outbox.addLater('have', piece);
+    },
     request(piece, offset, length) {
       if (asked.size === 0) progressAt = now();
       asked.add(piece, offset);
@@ -350,6 +354,7 @@ export function createPeer(options: PeerOptions): Peer {
       if (at - heardAt > SILENCE_MS) peer.close('silent for three minutes');
       else if (at - (uploads.untakenSince ?? at) > TAKE_MS) offend('does not take what it asked for');
       else if (at - sentAt > KEEP_ALIVE_MS) outbox.addKeepAlive();
+      outbox.flush();
     },
     close(reason) {
       if (closed) return;
@@ -358,6 +363,7 @@ export function createPeer(options: PeerOptions): Peer {
       uploads.stop();
       connection.close(reason);
       events.closed(peer, reason);
+      asked.clear();
     },
   };
   return peer;

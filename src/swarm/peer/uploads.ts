@@ -28,6 +28,8 @@ export interface UploadOptions {
   readonly connection: Connection;
   readonly pieceLength: number;
   readonly pieceSize: (piece: number) => number;
+  /** Fills `into` at once with bytes that are still in memory; false when they must be read. */
+  readonly recall: (position: number, into: Uint8Array) => boolean;
   readonly read: (position: number, into: Uint8Array) => Promise<void>;
   readonly memory: SendMemory;
   readonly limiter: RateLimiter;
@@ -140,7 +142,10 @@ export function createUploads(options: UploadOptions): Uploads {
     const headers = run.length * BLOCK_HEADER_BYTES;
     const first = run[0];
     try {
-      if (first !== undefined) await options.read(position(first), buffer.subarray(headers, headers + bytes));
+      if (first !== undefined) {
+        const into = buffer.subarray(headers, headers + bytes);
+        if (!options.recall(position(first), into)) await options.read(position(first), into);
+      }
     } catch (error) {
       release(buffer);
       reading = false;

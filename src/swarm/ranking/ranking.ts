@@ -88,6 +88,8 @@ export function rankMembers<M extends Member>(members: readonly M[], options: Ra
 export interface OriginNeed {
   /** Milliseconds since the download began. */
   readonly ageMs: number;
+  /** Discovery has answered. */
+  readonly discovered: boolean;
   /** Members other than origins that are connected. */
   readonly connectedAgents: number;
   /** Members other than origins that are known and not yet tried. */
@@ -100,7 +102,7 @@ export interface OriginNeed {
   readonly enoughBytesPerSecond: number;
 }
 
-/** While we know nobody else, discovery gets this long to name agents: it answers in a round trip. */
+/** While we know nobody else, discovery gets at most this long to name agents: it answers in a round trip. */
 const DISCOVERY_MS = 100;
 
 /** The others get this long to be met and to answer. */
@@ -113,7 +115,8 @@ const FAR_SHARE = 0.25;
 
 /** Whether the origin should be connected now. It is used least, but never waited for in vain. */
 export function needsOrigin(need: OriginNeed): boolean {
-  if (need.connectedAgents === 0 && need.untriedAgents === 0) return need.ageMs >= DISCOVERY_MS;
+  if (need.connectedAgents === 0 && need.untriedAgents === 0)
+    return need.discovered || need.ageMs >= DISCOVERY_MS;
   if (need.ageMs < GRACE_MS) return false;
   if (need.connectedAgents === 0 || need.unavailablePieces > 0) return true;
   return need.ageMs >= SETTLED_MS && need.bytesPerSecond < need.enoughBytesPerSecond;

@@ -7,6 +7,7 @@ import {
   mergedWindow,
   nextRun,
   type Progress,
+  wantsHeadStart,
 } from '../../../daemon/fallback-policy.ts';
 
 const healthy: Progress = {
@@ -62,6 +63,15 @@ t.test('who is asked', async (t) => {
   for (const [name, change, expected] of cases) {
     t.equal(decide({ ...healthy, ...change }, DEFAULT_LIMITS), expected, name);
   }
+});
+
+t.test('a head start when nobody else can have the blob and a client waits', async (t) => {
+  const alone = { discovered: true, knownPeers: 0, swarmBroughtPieces: false, clients: 1 };
+  t.ok(wantsHeadStart(alone));
+  t.notOk(wantsHeadStart({ ...alone, discovered: false }), 'somebody may still be named');
+  t.notOk(wantsHeadStart({ ...alone, knownPeers: 1 }), 'the origin is used least');
+  t.notOk(wantsHeadStart({ ...alone, swarmBroughtPieces: true }));
+  t.notOk(wantsHeadStart({ ...alone, clients: 0 }), 'nobody is in a hurry');
 });
 
 t.test('a run covers missing pieces only, the wanted ones first', async (t) => {

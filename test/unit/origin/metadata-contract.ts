@@ -28,6 +28,7 @@ function manifest(text: string, extra: Partial<NewManifest> = {}): NewManifest {
     size: bytes.length,
     bytes,
     requires: { blobs: [], manifests: [] },
+    tags: [],
     pushedAt: 1_700_000_000_000,
     ...extra,
   };
@@ -69,8 +70,8 @@ export function metadataContract(t: Test, open: (t: Test) => Promise<Opened>): v
 
   t.test('a manifest is kept with its bytes, in its repository only', async (t) => {
     const { store } = await open(t);
-    const { bytes, requires, ...record } = manifest('{"m":1}');
-    t.same(await store.putManifest(name('a'), { bytes, requires, ...record }), []);
+    const { bytes, requires, tags, ...record } = manifest('{"m":1}');
+    t.same(await store.putManifest(name('a'), { bytes, requires, tags, ...record }), []);
     t.match(await store.manifest(name('a'), record.digest), record);
     t.same(Buffer.from((await store.manifestBytes(name('a'), record.digest)) ?? []), bytes);
     t.equal(await store.manifest(name('b'), record.digest), undefined);
@@ -84,7 +85,7 @@ export function metadataContract(t: Test, open: (t: Test) => Promise<Opened>): v
     await store.linkBlob(name('b'), away);
     const image = manifest('image', {
       requires: { blobs: [here, away], manifests: [other] },
-      tag: tag('v1'),
+      tags: [tag('v1')],
     });
     t.same([...(await store.putManifest(name('a'), image))].sort(), [away, other].sort());
     t.equal(await store.manifest(name('a'), image.digest), undefined);
@@ -93,13 +94,13 @@ export function metadataContract(t: Test, open: (t: Test) => Promise<Opened>): v
 
   t.test('a tag moves with each push, and goes alone or with its manifest', async (t) => {
     const { store } = await open(t);
-    const [one, two] = [manifest('1', { tag: tag('latest') }), manifest('2', { tag: tag('latest') })];
+    const [one, two] = [manifest('1', { tags: [tag('latest')] }), manifest('2', { tags: [tag('latest')] })];
     await store.putManifest(name('a'), one);
     t.equal(await store.tag(name('a'), tag('latest')), one.digest);
     await store.putManifest(name('a'), two);
     t.equal(await store.tag(name('a'), tag('latest')), two.digest);
-    await store.putManifest(name('a'), manifest('2', { tag: tag('v2') }));
-    await store.putManifest(name('a'), manifest('1', { tag: tag('v1') }));
+    await store.putManifest(name('a'), manifest('2', { tags: [tag('v2')] }));
+    await store.putManifest(name('a'), manifest('1', { tags: [tag('v1')] }));
     await store.putManifest(name('b'), two);
 
     t.equal(await store.deleteManifest(name('a'), two.digest), true);
@@ -116,9 +117,9 @@ export function metadataContract(t: Test, open: (t: Test) => Promise<Opened>): v
   t.test('tags are listed by letters regardless of case, a page at a time', async (t) => {
     const { store } = await open(t);
     for (const text of ['b', 'B', 'a', 'C', '1.0', '_x']) {
-      await store.putManifest(name('a'), manifest('m', { tag: tag(text) }));
+      await store.putManifest(name('a'), manifest('m', { tags: [tag(text)] }));
     }
-    await store.putManifest(name('a/a'), manifest('m', { tag: tag('zz') }));
+    await store.putManifest(name('a/a'), manifest('m', { tags: [tag('zz')] }));
     t.same(await store.tags(name('a'), { limit: 10 }), {
       items: ['1.0', '_x', 'a', 'B', 'b', 'C'],
       more: false,
@@ -175,7 +176,7 @@ export function metadataContract(t: Test, open: (t: Test) => Promise<Opened>): v
     const { store, reopen } = await open(t);
     const image = manifest('image', {
       requires: { blobs: [digestOf('layer')], manifests: [] },
-      tag: tag('v1'),
+      tags: [tag('v1')],
     });
     await store.linkBlob(name('a/b'), digestOf('layer'));
     await store.putManifest(name('a/b'), image);
@@ -192,11 +193,11 @@ export function metadataContract(t: Test, open: (t: Test) => Promise<Opened>): v
     const image = manifest('image');
     await Promise.all(
       Array.from({ length: 50 }, (_, index) =>
-        store.putManifest(name('a'), { ...image, tag: tag(`t${index}`) }),
+        store.putManifest(name('a'), { ...image, tags: [tag(`t${index}`)] }),
       ),
     );
     t.equal((await store.tags(name('a'), { limit: 100 })).items.length, 50);
-    const late = store.putManifest(name('a'), { ...image, tag: tag('late') });
+    const late = store.putManifest(name('a'), { ...image, tags: [tag('late')] });
     await Promise.all([late, store.deleteManifest(name('a'), image.digest)]);
     for (const left of (await store.tags(name('a'), { limit: 100 })).items) {
       const target = await store.tag(name('a'), left);

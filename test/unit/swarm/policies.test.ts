@@ -148,6 +148,7 @@ t.test('ranking: near first but never only, the origin last', async (t) => {
 t.test('ranking: the origin when the others do not suffice', async (t) => {
   const well = {
     ageMs: 10_000,
+    discovered: false,
     connectedAgents: 4,
     untriedAgents: 0,
     unavailablePieces: 0,
@@ -163,4 +164,8 @@ t.test('ranking: the origin when the others do not suffice', async (t) => {
     'the others are met first',
   );
   t.ok(needsOrigin({ ...well, ageMs: 600, connectedAgents: 0, untriedAgents: 5 }));
+  const nobody = { ...well, ageMs: 50, connectedAgents: 0, untriedAgents: 0 };
+  t.notOk(needsOrigin(nobody), 'discovery has a moment to answer');
+  t.ok(needsOrigin({ ...nobody, discovered: true }), 'it has answered: there is nobody to wait for');
+  t.ok(needsOrigin({ ...nobody, ageMs: 100 }), 'it does not answer');
 });

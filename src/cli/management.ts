@@ -1,0 +1,35 @@
+/** Asking the management API of a running program. */
+import { optional, path, url, withDefault } from '#config';
+import type { HttpClient } from '#http';
+import { CommandError } from './errors.ts';
+
+const MAX_BYTES = 16 * 1024 * 1024;
+
+export const originUrlOptions = {
+  url: withDefault(url, 'http://127.0.0.1:5000', 'URL of the origin'),
+  'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
+} as const;
+
+/** The JSON that a management request was answered with. @throws CommandError for any other answer */
+export async function askManagement<T>(
+  client: HttpClient,
+  method: 'GET' | 'POST',
+  where: string,
+  signal: AbortSignal,
+): Promise<T> {
+  const response = await client.request(where, { method, signal });
+  const text = (await client.read(response, MAX_BYTES)).toString('utf8');
+  if (response.status === 404) throw new CommandError(`${where} answered 404: is this an origin?`);
+  if (response.status >= 300) throw new CommandError(`${where} answered ${response.status}: ${detail(text)}`);
+  return JSON.parse(text) as T;
+}
+
+/** The reason in a problem (RFC 9457). */
+function detail(text: string): string {
+  try {
+    const { detail: reason, title } = JSON.parse(text) as { detail?: string; title?: string };
+    return reason ?? title ?? text.slice(0, 200);
+  } catch {
+    return text.slice(0, 200);
+  }
+}
