@@ -23,6 +23,7 @@ import {
 } from '#config';
 import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
+import { storageConfig, storageOptions } from './storage.ts';
 
 export const originOptions = defineOptions({
   listen: withDefault(hostPort, '127.0.0.1:5000', 'address of the registry, the tracker and /metrics'),
@@ -54,6 +55,7 @@ export const originOptions = defineOptions({
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   ...collectionOptions,
+  ...storageOptions,
   ...listenerOptions,
   'log.level': logLevel,
 });
@@ -77,6 +79,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
   return {
     listen,
     data: values.data,
+    storage: storageConfig(values),
     transports,
     peerListen,
     bittorrentListen,

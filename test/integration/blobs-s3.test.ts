@@ -70,6 +70,11 @@ t.test('an object that changed in the bucket is set aside before a byte is serve
   t.match(await keys(store), [/^some\/where\/quarantine\//]);
   await put(store, 1);
   t.match(await store.blobs.stat(digest), { size: SIZE }, 'it can be stored again');
+  t.equal(await store.blobs.verify(digest), 'good');
+  await server.client.send(new PutObjectCommand({ ...target, Body: Buffer.alloc(SIZE) }));
+  t.equal(await store.blobs.verify(digest), 'damaged');
+  t.equal(await store.blobs.verify(digest), 'missing');
+  await put(store, 1);
   await server.client.send(new DeleteObjectCommand(target));
   await store.reopen();
   t.equal(await store.blobs.stat(digest), undefined, 'an object that is gone is not vouched for');

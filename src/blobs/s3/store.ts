@@ -264,6 +264,26 @@ export async function openS3BlobStore(options: {
         (await hashPieces(bytesOf(digest, record), record.size, pieceLength))
       );
     },
+    verify: (digest) =>
+      turns.run(digest, async () => {
+        const record = await records.get(digest);
+        const state = await bucket.head(keyOf(digest));
+        if (!state || doomed.has(digest)) {
+          if (record) await forget(digest, record);
+          return 'missing';
+        }
+        const [algorithm = ''] = digest.split(':');
+        const actual = await hashOf(algorithm, bytesOf(digest, state));
+        if (actual === digestHex(digest)) {
+          if (record) await forget(digest, record);
+          await remember(digest, state);
+          return 'good';
+        }
+        log.error({ digest, actual: `${algorithm}:${actual}` }, 'an object is damaged; it is set aside');
+        await setAside(digest, state);
+        if (record) await forget(digest, record);
+        return 'damaged';
+      }),
     async *list() {
       for await (const { key, size } of bucket.list(`${base}sha256/`)) {
         const hex = key.slice(key.lastIndexOf('/') + 1);

@@ -68,7 +68,7 @@ export function createUploader(bucket: Bucket, partBytes: number, closing: Abort
 }
 
 /** Bytes of each part but the last, so that the blob has no more parts than S3 takes. */
-export function partLength(size: number, wanted: number): number {
+function partLength(size: number, wanted: number): number {
   return Math.max(wanted, Math.ceil(size / MAX_PARTS / MIB) * MIB);
 }
 
