@@ -2,7 +2,7 @@
  * What an idle cache costs, and whether work leaves something behind. Real origin and agents.
  *
  *     node bench/idle.ts [--blobs 100000] [--idle SECONDS] [--rounds N] [--soak 10000] [--only start,soak]
- *                        [--folder DIR] [--json]
+ *                        [--folder DIR] [--json] [--plot FILE.svg]
  *
  * start: an agent with so many cached blobs beside one with none, in turn: the time from the spawn to
  * /readyz, memory, open files, what its event loop waits for, and the processor time of idle seconds.
@@ -10,7 +10,7 @@
  * from another agent and the origin; every sha256 is checked, and memory, files and waits are printed
  * on the way.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +18,7 @@ import { parseArgs } from 'node:util';
 import { fillCache } from './idle/fill.ts';
 import { type SoakSample, soak } from './idle/soak.ts';
 import { activeResources, cpuSeconds, memoryMib, openFiles, startMeasured } from './measure/program.ts';
+import { drawSoak, drawStarts } from './plot/figures.ts';
 
 const { values } = parseArgs({
   options: {
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: 'start,soak' },
     folder: { type: 'string', default: os.tmpdir() },
     json: { type: 'boolean', default: false },
+    plot: { type: 'string' },
   },
 });
 
@@ -137,6 +139,10 @@ try {
     );
   }
   if (values.json) console.log(JSON.stringify({ starts, soaked }));
+  // Of both, the soak is drawn: starts alone when only they ran.
+  if (values.plot !== undefined) {
+    await writeFile(values.plot, soaked ? drawSoak(soaked.samples) : drawStarts(starts));
+  }
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

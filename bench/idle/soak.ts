@@ -95,9 +95,9 @@ export async function soak(folder: string, downloads: number): Promise<SoakResul
   }
 }
 
-/** A tenth, a half, all; and a warm-up before, which fills the cache once. */
+/** A tenth, a fifth, a half, all; and a warm-up before, which fills the cache once. */
 function milestones(downloads: number): number[] {
-  const marks = [Math.min(BLOBS, downloads), downloads / 10, downloads / 2, downloads];
+  const marks = [Math.min(BLOBS, downloads), downloads / 10, downloads / 5, downloads / 2, downloads];
   return [...new Set(marks.map(Math.round))].sort((a, b) => a - b);
 }
 

@@ -96,3 +96,58 @@ export const drawRegistry = (ratios: readonly RegistryRatio[]): string =>
       values: [ratio, bar],
     })),
   });
+
+/** One downloader of bench/memory. */
+export interface MemoryRow {
+  readonly who: string;
+  readonly peers: number;
+  readonly mibPerSecond: number;
+  readonly peakMib: number;
+  readonly medianMib: number;
+  readonly cpu: number;
+}
+
+export const drawMemory = (rows: readonly MemoryRow[], barMib: number): string =>
+  drawBars({
+    title: `memory: resident MiB while a large blob comes from many peers (bar ${barMib.toFixed(0)})`,
+    series: ['peak', 'median'],
+    groups: rows.map((row) => ({
+      label: `${row.who}, ${row.peers} peers`,
+      values: [row.peakMib, row.medianMib],
+    })),
+  });
+
+/** One look at a program of bench/idle's soak. */
+export interface SoakRow {
+  readonly downloads: number;
+  readonly who: string;
+  readonly rssMib: number;
+}
+
+export const drawSoak = (samples: readonly SoakRow[]): string => {
+  const marks = [...new Set(samples.map(({ downloads }) => downloads))];
+  const whos = [...new Set(samples.map(({ who }) => who))];
+  const rss = (who: string, downloads: number): number =>
+    samples.find((one) => one.who === who && one.downloads === downloads)?.rssMib ?? Number.NaN;
+  return drawBars({
+    title: 'idle: resident MiB after so many downloads',
+    series: whos,
+    groups: marks.map((downloads) => ({
+      label: String(downloads),
+      values: whos.map((who) => rss(who, downloads)),
+    })),
+  });
+};
+
+/** One start of bench/idle. */
+export interface StartRow {
+  readonly blobs: number;
+  readonly readyMs: number;
+}
+
+export const drawStarts = (samples: readonly StartRow[]): string =>
+  drawBars({
+    title: 'idle: milliseconds from the start to ready, by cached blobs (bar 2000)',
+    series: ['ms'],
+    groups: samples.map(({ blobs, readyMs }) => ({ label: `${blobs} blobs`, values: [readyMs] })),
+  });

@@ -38,6 +38,7 @@ function step(most: number): number {
 const frame = (title: string, parts: readonly string[]): string =>
   `${[
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" font-family="sans-serif" font-size="12">`,
+    `<title>${escaped(title)}</title>`,
     '<rect width="100%" height="100%" fill="white"/>',
     text(LEFT, 20, title, 'font-weight="bold"'),
     ...parts,

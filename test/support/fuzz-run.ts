@@ -20,6 +20,22 @@ export interface FuzzResult extends FuzzCounts {
   readonly longestPauseMs: number;
 }
 
+/** What is made once, and what the engine may keep, is less than this. */
+const MEMORY_BYTES = 16 * 1024 * 1024;
+
+/** A timer or two come and go. */
+const HANDLES = 2;
+
+/** What was left behind that should not be; nothing when all is well. */
+export function leftovers(result: FuzzResult): string[] {
+  const bytes = result.memoryAfter - result.memoryBefore;
+  const handles = result.handlesAfter - result.handlesBefore;
+  return [
+    ...(bytes < MEMORY_BYTES ? [] : [`${bytes} bytes of memory were not given back`]),
+    ...(handles <= HANDLES ? [] : [`${handles} sockets, timers or files were left`]),
+  ];
+}
+
 /** Throws with the smallest failing round. `runs` counts mutated messages and handshakes. */
 export async function fuzzSwarm(options: {
   readonly runs: number;
