@@ -64,6 +64,7 @@ export const originOptions = defineOptions({
 export function originConfig(values: Values<typeof originOptions>): OriginConfig {
   const { listen, advertise } = values;
   const tls = tlsFiles(values);
+  const storage = storageConfig(values);
   const transports = checkTransports(values);
   const peerListen = values['peer.listen'];
   const bittorrentListen = values['bittorrent.listen'];
@@ -79,7 +80,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
   return {
     listen,
     data: values.data,
-    storage: storageConfig(values),
+    ...(storage && { storage }),
     transports,
     peerListen,
     bittorrentListen,
