@@ -21,6 +21,7 @@ import {
   type Values,
   withDefault,
 } from '#config';
+import { accessConfig, accessOptions } from './access/options.ts';
 import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
 import { storageConfig, storageOptions } from './storage.ts';
@@ -54,6 +55,7 @@ export const originOptions = defineOptions({
   advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  ...accessOptions,
   ...collectionOptions,
   ...storageOptions,
   ...listenerOptions,
@@ -71,11 +73,11 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
   const udpListen = values['udp.listen'];
   const publicUrl = values['public.url'];
   const uploadRateBytesPerSecond = values['upload.rate'];
+  const access = accessConfig(values);
   checkAdmission(values.admission, {
-    listen,
+    ...(access === undefined && { listen, 'udp.listen': udpListen }),
     'peer.listen': peerListen,
     'bittorrent.listen': bittorrentListen,
-    'udp.listen': udpListen,
   });
   return {
     listen,
@@ -84,6 +86,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     transports,
     peerListen,
     bittorrentListen,
+    ...(access && { access }),
     collection: collectionConfig(values),
     ...(tls && { tls }),
     ...(values.admission === 'open' && { admission: values.admission }),

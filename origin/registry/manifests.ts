@@ -17,9 +17,10 @@ import { namesEntity, type Registry, type Verb } from './call.ts';
 import { candidates, findIn } from './lookup.ts';
 
 /** GET and HEAD /v2/<name>/manifests/<reference>: the bytes as they were pushed. */
-export const getManifest: Verb<'manifest'> = async (registry, { request, reply, path, query }) => {
+export const getManifest: Verb<'manifest'> = async (registry, call) => {
+  const { request, reply, path } = call;
   const reference = parseReference(path.reference);
-  const place = await findIn(candidates(path.name, query), (name) => resolve(registry, name, reference));
+  const place = await findIn(candidates(call), (name) => resolve(registry, name, reference));
   if (place === undefined) throw unknown(path.reference);
   const { digest, mediaType, size } = place.found;
   if (reference.kind === 'digest' && !(await registry.metadata.relyOnManifest(place.name, digest))) {
@@ -30,9 +31,11 @@ export const getManifest: Verb<'manifest'> = async (registry, { request, reply, 
   if (namesEntity(request.headers['if-none-match'], etag)) return reply.status(304).send();
   reply.headers({ 'content-type': mediaType, 'content-length': size });
   if (request.method === 'HEAD') return reply.send();
-  const bytes = await registry.metadata.manifestBytes(place.name, digest);
+  const bytes = await registry.recentManifests.get(digest, () =>
+    registry.metadata.manifestBytes(place.name, digest),
+  );
   if (bytes === undefined) throw unknown(path.reference);
-  return reply.send(Buffer.from(bytes));
+  return reply.send(bytes);
 };
 
 /** PUT /v2/<name>/manifests/<reference>. What it refers to must be in the repository already. */

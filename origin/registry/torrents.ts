@@ -13,7 +13,8 @@ export const getTorrent: Verb<'torrent'> = async (registry, call) => {
   await reader.close();
   const metainfo = await registry.torrents.of(digest);
   if (metainfo === undefined) throw new OciError('BLOB_UNKNOWN', undefined, { digest });
-  const sources = registry.sourcesFor(call.request, `/v2/${name}/blobs/${digest}`);
+  const passkeys = call.admitted.passkeys(name, digest, metainfo.infoHash);
+  const sources = registry.sourcesFor(call.request, `/v2/${name}/blobs/${digest}`, passkeys);
   const file = Buffer.from(encodeMetainfo(metainfo, sources));
   return call.reply
     .headers({

@@ -19,7 +19,11 @@ export const beginUpload: Verb<'uploads'> = async (registry, call) => {
   if (mount !== null) {
     const wanted = parseDigest(mount);
     const source = from === null || from === '' ? undefined : parseRepositoryName(from);
-    if (source && (await mountBlob(registry, path.name, source, wanted))) {
+    if (
+      source &&
+      call.admitted.may('pull', source) &&
+      (await mountBlob(registry, path.name, source, wanted))
+    ) {
       return created(call, path.name, wanted);
     }
   }

@@ -136,10 +136,7 @@ export async function openBlobStore(options: {
     return stats && unchanged(record, stats) ? record : undefined;
   }
 
-  const uploads = await openUploads(path.join(layout.root, 'uploads'), {
-    sha256File: hashing.sha256File,
-    adopt,
-  });
+  const uploads = await openUploads(path.join(layout.root, 'uploads'), { hashing, adopt });
 
   return {
     open: (digest) =>
