@@ -1,4 +1,4 @@
-import { OciError } from '#oci';
+import { digestHex, OciError } from '#oci';
 import { encodeMetainfo } from '#torrent';
 import { openBlob } from './blobs.ts';
 import type { Verb } from './call.ts';
@@ -19,7 +19,7 @@ export const getTorrent: Verb<'torrent'> = async (registry, call) => {
   return call.reply
     .headers({
       'content-type': 'application/x-bittorrent',
-      'content-disposition': `attachment; filename="${digest.slice('sha256:'.length)}.torrent"`,
+      'content-disposition': `attachment; filename="${digestHex(digest)}.torrent"`,
       'docker-content-digest': digest,
     })
     .send(file);

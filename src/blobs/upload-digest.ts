@@ -4,13 +4,14 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import type { DigestFollower, Hashing } from '#hashing';
+import type { DigestAlgorithm } from '#oci';
 
 /** Hashed in a millisecond; a thread takes part of one to be told. */
 const SMALL_BYTES = 1024 * 1024;
 /** What comes is told to the thread in steps of this size: a message costs the event loop as much as writing them. */
 const TELL_BYTES = 4 * 1024 * 1024;
 
-export type UploadHashing = Pick<Hashing, 'followDigest' | 'sha256File'>;
+export type UploadHashing = Pick<Hashing, 'followDigest' | 'digestFile'>;
 
 export interface UploadDigest {
   /** These bytes were written to the file, and it has `size` bytes now. */
@@ -22,15 +23,20 @@ export interface UploadDigest {
 }
 
 /** `size`: what the file holds already. */
-export function createUploadDigest(path: string, size: number, hashing: UploadHashing): UploadDigest {
-  let small: Hash | undefined = size === 0 ? createHash('sha256') : undefined;
+export function createUploadDigest(
+  path: string,
+  size: number,
+  hashing: UploadHashing,
+  algorithm: DigestAlgorithm = 'sha256',
+): UploadDigest {
+  let small: Hash | undefined = size === 0 ? createHash(algorithm) : undefined;
   let follower: DigestFollower | undefined;
   let lost = false;
   let told = 0;
 
   const follow = (upTo: number): void => {
     small = undefined;
-    follower ??= hashing.followDigest(path);
+    follower ??= hashing.followDigest(path, algorithm);
     if (upTo - told < TELL_BYTES) return;
     told = upTo;
     follower.advance(upTo);
@@ -42,12 +48,12 @@ export function createUploadDigest(path: string, size: number, hashing: UploadHa
     },
     async hex(now) {
       if (small) return small.copy().digest('hex');
-      if (!follower) return hashing.sha256File(path);
+      if (!follower) return hashing.digestFile(path, algorithm);
       const running = follower;
       follower = undefined;
       lost = true;
       // The follower is lost with its thread; the bytes are not.
-      return running.finish(now).catch(() => hashing.sha256File(path));
+      return running.finish(now).catch(() => hashing.digestFile(path, algorithm));
     },
     close() {
       follower?.abort();

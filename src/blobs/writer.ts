@@ -1,5 +1,5 @@
 import { type FileHandle, rm } from 'node:fs/promises';
-import { type Digest, digestHex } from '#oci';
+import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex } from '#oci';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import type { BlobInfo, BlobWriter } from './port.ts';
 import { createUploadDigest, type UploadHashing } from './upload-digest.ts';
@@ -26,11 +26,12 @@ export function createWriter(
   handle: FileHandle,
   given: number,
   owner: WriterOwner,
+  algorithm: DigestAlgorithm = 'sha256',
 ): BlobWriter {
   let size = given;
   /** A failed write may have left bytes behind `size` that could not be cut off at once. */
   let excess = false;
-  const digest = createUploadDigest(path, given, owner.hashing);
+  const digest = createUploadDigest(path, given, owner.hashing, algorithm);
   const sync = createBackgroundSync(handle);
   let state: 'idle' | 'busy' | 'ended' = 'idle';
   // What was found in the folder may not have been synced before the process was killed.
@@ -116,9 +117,12 @@ export function createWriter(
       finish(async () => {
         if (excess) await handle.truncate(size);
         await sync.settled();
-        const actual = await digest.hex(size);
+        const wanted = digestAlgorithm(expected);
+        // Of another algorithm than was announced: the file is read once more.
+        const actual =
+          wanted === algorithm ? await digest.hex(size) : await owner.hashing.digestFile(path, wanted);
         if (actual !== digestHex(expected)) {
-          throw new BlobStoreError('digest-mismatch', `expected ${expected}, got sha256:${actual}`);
+          throw new BlobStoreError('digest-mismatch', `expected ${expected}, got ${wanted}:${actual}`);
         }
         const info = await owner.adopt(path, handle, expected, size);
         await end();
