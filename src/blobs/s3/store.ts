@@ -232,7 +232,7 @@ export async function openS3BlobStore(options: {
     bucket.close();
     throw error;
   });
-  const uploads = await openUploads(options.uploads, { sha256File: hashing.sha256File, adopt });
+  const uploads = await openUploads(options.uploads, { hashing, adopt });
   const tidied = tidy(cutOff).catch((error: unknown) => {
     if (!closing.signal.aborted) log.warn({ err: error }, 'the bucket could not be tidied');
   });
