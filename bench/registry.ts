@@ -9,10 +9,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { median } from './measure/median.ts';
+import { takeBackMemory } from './measure/memory.ts';
 import { drawRegistry } from './plot/figures.ts';
 import { connect } from './registry/connection.ts';
 import { type Server, startDockerRegistry, startNginx, startOrigin } from './registry/servers.ts';
-import { generate, makeDifferent, pull, push, run, warmMemory, writeRandom } from './registry/work.ts';
+import { generate, makeDifferent, pull, push, run, writeRandom } from './registry/work.ts';
 
 const HELP = `usage: node bench/registry.ts [--rounds N] [--only pull1,pull8,push,small,head,get] [--size MiB]
          [--pushes N] [--seconds S] [--folder DIR] [--profile DIR] [--json] [--plot FILE.svg]
@@ -141,7 +143,7 @@ async function pushRate({ folder, file }: Bench, port: number): Promise<number> 
   await run('cp', ['--reflink=never', file, pushed]);
   await makeDifferent(pushed);
   const digest = await digestOf(pushed);
-  await warmMemory(path.join(folder, 'warm'), mebibytes);
+  await takeBackMemory(folder, bytes);
   const seconds = await push(port, 'bench/pushed', pushed, digest);
   const connection = await connect(port);
   await connection.request('DELETE', `/v2/bench/pushed/blobs/${digest}`);
@@ -175,13 +177,6 @@ async function prepare(folder: string, servers: Bench['servers']): Promise<Bench
   }
   await untilIdle(servers.shoal.port);
   return { folder, servers, file, pulled };
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? Number.NaN;
-  return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
 }
 
 type Results = ReadonlyMap<Measurement, ReadonlyMap<ServerName, readonly number[]>>;

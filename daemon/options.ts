@@ -1,4 +1,5 @@
 /** The agent's options, and how their values become its configuration. */
+import { credentialOptions, credentialsOf } from '#auth';
 import {
   ConfigError,
   checkAdmission,
@@ -62,6 +63,7 @@ export const agentOptions = defineOptions({
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   'download.rate': optional(rate, 'most that the swarm may download, over all peers'),
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
+  ...credentialOptions,
   ...listenerOptions,
   'log.level': logLevel,
 });
@@ -85,8 +87,10 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     'peer.listen': peerListen,
     'bittorrent.listen': bittorrentListen,
   });
+  const credentialsFor = credentialsOf(values, origins);
   return {
     origins: [...origins],
+    ...(credentialsFor && { credentialsFor }),
     listen,
     data: values.data,
     transports,

@@ -7,7 +7,14 @@
  * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
  */
 import type { HttpClient, HttpResponse } from '#http';
-import { type Digest, MAX_MANIFEST_BYTES, OciError, type OciErrorCode, sha256DigestOf } from '#oci';
+import {
+  type Digest,
+  digestAlgorithm,
+  digestOf,
+  MAX_MANIFEST_BYTES,
+  OciError,
+  type OciErrorCode,
+} from '#oci';
 import type { Logger } from '#telemetry';
 import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
 import type { Repository } from './repository.ts';
@@ -210,7 +217,8 @@ export function createOriginClient(options: {
         },
         async (response) => {
           const bytes = await http.read(response, maxBytes);
-          if (sha256DigestOf(bytes) !== digest) throw new RangeError('the blob does not have its digest');
+          if (digestOf(digestAlgorithm(digest), bytes) !== digest)
+            throw new RangeError('the blob does not have its digest');
           return bytes;
         },
       );
@@ -267,11 +275,13 @@ function address(origin: string, repository: Repository, path: string, query = '
 }
 
 function checkManifest(reference: string, response: HttpResponse, bytes: Buffer): FetchedManifest {
-  const digest = sha256DigestOf(bytes);
   const named = response.headers['docker-content-digest'];
+  // The name that was asked for says which algorithm; of a tag, what the origin calls its manifest.
+  const byDigest = reference.includes(':');
+  const algorithm = /^(sha256|sha512):/.exec(byDigest ? reference : (named ?? ''))?.[1];
+  const digest = digestOf(algorithm === 'sha512' ? 'sha512' : 'sha256', bytes);
   if (named !== undefined && named !== digest) throw new RangeError(`the manifest is not ${named}`);
-  if (reference.includes(':') && reference !== digest)
-    throw new RangeError(`the manifest is not ${reference}`);
+  if (byDigest && reference !== digest) throw new RangeError(`the manifest is not ${reference}`);
   return {
     digest,
     mediaType: response.headers['content-type'] ?? 'application/vnd.oci.image.manifest.v1+json',

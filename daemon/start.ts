@@ -1,6 +1,7 @@
 /** Makes the agent's parts, wires them, and takes them down in the order that loses nothing. */
 import { mkdir, statfs } from 'node:fs/promises';
 import path from 'node:path';
+import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
 import { type Admission, checkAdmission } from '#config';
 import { openDatabase } from '#database';
@@ -35,6 +36,8 @@ import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 export interface AgentConfig {
   /** URLs of the origins, tried in this order. */
   readonly origins: readonly string[];
+  /** What the agent logs in with at them; undefined: anonymous. */
+  readonly credentialsFor?: CredentialsFor | undefined;
   /** A PEM file of authorities to trust for the origins, beside the built-in ones. */
   readonly caFile?: string | undefined;
   /** The mirror, /metrics and the status API. */
@@ -106,11 +109,14 @@ export async function startAgent(
   );
   const catalog = openMetainfoCatalog(db);
   const http = parts.adopt(
-    await createHttpClient({
-      caFile: config.caFile,
-      connectTimeoutMs: CONNECT_TIMEOUT_MS,
-      stallTimeoutMs: STALL_TIMEOUT_MS,
-    }),
+    withCredentials(
+      await createHttpClient({
+        caFile: config.caFile,
+        connectTimeoutMs: CONNECT_TIMEOUT_MS,
+        stallTimeoutMs: STALL_TIMEOUT_MS,
+      }),
+      { credentialsFor: config.credentialsFor ?? (() => undefined) },
+    ),
     (it) => it.close(),
   );
   const counters = registerMetrics(metrics, () => store.totals());

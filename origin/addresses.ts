@@ -4,12 +4,15 @@ import type { FastifyRequest } from 'fastify';
 import { formatHostPort, type HostPort } from '#http';
 import type { Libp2pAddress, MemberAddress } from '#multiaddr';
 import type { MetainfoSources } from '#torrent';
+import type { Passkeys } from './access/index.ts';
 
 export interface Addresses {
   /** This origin as members dial it, by plain TCP, libp2p or both; empty when it does not seed. */
   readonly peers: readonly MemberAddress[];
   /** The sources of a blob's metainfo for this client; `path` is the blob's. */
-  sourcesFor(request: FastifyRequest, path: string): MetainfoSources;
+  sourcesFor(request: FastifyRequest, path: string, passkeys: Passkeys | undefined): MetainfoSources;
+  /** The URL of this origin as this client sees it, without a slash at its end. */
+  baseFor(request: FastifyRequest): string;
 }
 
 export function createAddresses(options: {
@@ -39,11 +42,21 @@ export function createAddresses(options: {
 
   return {
     peers,
-    sourcesFor(request, path) {
+    baseFor,
+    sourcesFor(request, path, passkeys) {
       const base = baseFor(request);
-      return { announce: [`${base}/announce`, ...udpAnnounce], webSeeds: [`${base}${path}`], peers };
+      const announce = withPasskey(passkeys?.announce);
+      return {
+        announce: [`${base}/announce`, ...udpAnnounce].map(announce),
+        webSeeds: [`${base}${path}`].map(withPasskey(passkeys?.blob)),
+        peers,
+      };
     },
   };
+}
+
+function withPasskey(passkey: string | undefined): (url: string) => string {
+  return (url) => (passkey === undefined ? url : `${url}?passkey=${passkey}`);
 }
 
 /** One member, unless the listeners are on different hosts. */

@@ -21,8 +21,10 @@ import {
   type Values,
   withDefault,
 } from '#config';
+import { accessConfig, accessOptions } from './access/options.ts';
 import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
+import { storageConfig, storageOptions } from './storage.ts';
 
 export const originOptions = defineOptions({
   listen: withDefault(hostPort, '127.0.0.1:5000', 'address of the registry, the tracker and /metrics'),
@@ -53,7 +55,9 @@ export const originOptions = defineOptions({
   advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  ...accessOptions,
   ...collectionOptions,
+  ...storageOptions,
   ...listenerOptions,
   'log.level': logLevel,
 });
@@ -62,24 +66,27 @@ export const originOptions = defineOptions({
 export function originConfig(values: Values<typeof originOptions>): OriginConfig {
   const { listen, advertise } = values;
   const tls = tlsFiles(values);
+  const storage = storageConfig(values);
   const transports = checkTransports(values);
   const peerListen = values['peer.listen'];
   const bittorrentListen = values['bittorrent.listen'];
   const udpListen = values['udp.listen'];
   const publicUrl = values['public.url'];
   const uploadRateBytesPerSecond = values['upload.rate'];
+  const access = accessConfig(values);
   checkAdmission(values.admission, {
-    listen,
+    ...(access === undefined && { listen, 'udp.listen': udpListen }),
     'peer.listen': peerListen,
     'bittorrent.listen': bittorrentListen,
-    'udp.listen': udpListen,
   });
   return {
     listen,
     data: values.data,
+    ...(storage && { storage }),
     transports,
     peerListen,
     bittorrentListen,
+    ...(access && { access }),
     collection: collectionConfig(values),
     ...(tls && { tls }),
     ...(values.admission === 'open' && { admission: values.admission }),

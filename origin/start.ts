@@ -1,15 +1,17 @@
 /** Wires the origin's parts together, and takes them down in the order that loses nothing. */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { openBlobStore } from '#blobs';
+import { openBlobStore, openS3BlobStore, type S3Options } from '#blobs';
 import { checkAdmission } from '#config';
 import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
+import { parseRepositoryName } from '#oci';
 import { DEFAULT_TRANSPORTS, identityFile, loadIdentity, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
 import { createTracker } from '#tracker';
+import { type AccessConfig, openAccess } from './access/index.ts';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
@@ -17,13 +19,18 @@ import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
+import { standsFor } from './registry/lookup.ts';
 import { requirementsOf } from './registry/manifests.ts';
+import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
-import { startSeeding } from './seeding.ts';
 import { createScrubber } from './scrub/index.ts';
+import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
+
+/** Some thousand manifests. */
+const RECENT_MANIFEST_BYTES = 16 * 1024 * 1024;
 
 export interface OriginConfig {
   /** Registry, tracker, management and metrics. Port 0 takes a free port. */
@@ -31,6 +38,8 @@ export interface OriginConfig {
   readonly tls?: TlsFiles;
   /** Folder of the blobs and the database; made when it is missing. */
   readonly data: string;
+  /** The bucket that blobs are kept in; undefined: files below `data`. Metadata is below `data` always. */
+  readonly storage?: S3Options | undefined;
   /** How members are reached, the preferred first; what is not listed is not spoken. Default libp2p, then TCP. */
   readonly transports?: readonly Transport[] | undefined;
   /** libp2p, for the swarm. */
@@ -44,6 +53,8 @@ export interface OriginConfig {
   /** URL of this origin as its clients see it; by default what each request's Host header says. */
   readonly publicUrl?: string;
   readonly uploadRateBytesPerSecond?: number;
+  /** Who may do what; undefined: everybody everything. */
+  readonly access?: AccessConfig | undefined;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
   /** `open` lets listeners leave the loopback without admission control. */
@@ -56,6 +67,11 @@ export interface Origin {
   /** The libp2p listener, and who answers there. */
   readonly peerAddress?: HostPort & { readonly peerId: string };
   readonly udpAddress?: HostPort;
+  /**
+   * Applies the access of this configuration, and reads its files anew; the rest needs a restart.
+   * @throws ConfigError, and all stays as it was
+   */
+  reload(config: Pick<OriginConfig, 'access'>): Promise<void>;
   /** Stops accepting, finishes what streams for up to 30 s, and closes everything. */
   close(): Promise<void>;
 }
@@ -69,10 +85,9 @@ export async function startOrigin(
   { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
 ): Promise<Origin> {
   checkAdmission(config.admission, {
-    listen: config.listen,
+    ...(config.access === undefined && { listen: config.listen, 'udp.listen': config.udpListen ?? 'off' }),
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
-    'udp.listen': config.udpListen ?? 'off',
   });
   const startedAt = Date.now();
   await using parts = new AsyncDisposableStack();
@@ -80,9 +95,17 @@ export async function startOrigin(
   await mkdir(config.data, { recursive: true });
   const db = await openDatabase(path.join(config.data, 'db'));
   parts.defer(() => db.close());
-  const hashing = parts.adopt(createHashing({ threads: 1 }), (it) => it.close());
+  const hashing = parts.adopt(createHashing({ threads: 2 }), (it) => it.close());
   const root = path.join(config.data, 'blobs');
-  const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
+  const { storage } = config;
+  const blobs = parts.adopt(
+    storage
+      ? await openS3BlobStore({
+          ...{ uploads: path.join(root, 'uploads'), s3: storage, level: db, hashing, log },
+        })
+      : await openBlobStore({ root, level: db, hashing, log }),
+    (it) => it.close(),
+  );
   const collection = { ...DEFAULT_COLLECTION, ...config.collection };
   await upgradeMetadata(db, requirementsOf);
   const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());
@@ -101,6 +124,16 @@ export async function startOrigin(
   );
   const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const payload = createPayload(metrics);
+  const access = parts.adopt(
+    await openAccess(config.access, {
+      data: config.data,
+      baseFor: (request) => addresses.baseFor(request),
+      aliases: repositoriesOf,
+      log,
+      metrics,
+    }),
+    (it) => it.close(),
+  );
 
   const transports = config.transports ?? DEFAULT_TRANSPORTS;
   const listen = config.bittorrentListen === 'off' ? undefined : config.bittorrentListen;
@@ -127,6 +160,7 @@ export async function startOrigin(
 
   const tracker = parts.adopt(
     createTracker({
+      mayAnnounce: access.mayAnnounce,
       admit: async (infoHash) =>
         (await torrents.identify(infoHash)) && {
           seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
@@ -157,6 +191,7 @@ export async function startOrigin(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(),
   );
+  access.register(http.app);
   tracker.register(http.app);
   registerApi(http.app, {
     blobs,
@@ -181,7 +216,9 @@ export async function startOrigin(
     blobs,
     uploads,
     torrents,
+    recentManifests: createRecentBytes(RECENT_MANIFEST_BYTES),
     perDigest,
+    access,
     space: createSpaceGuard(config.data),
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
@@ -205,9 +242,19 @@ export async function startOrigin(
     ...(swarm?.address && { bittorrentAddress: swarm.address }),
     ...(swarm?.libp2p && { peerAddress: swarm.libp2p }),
     ...(udpAddress && { udpAddress }),
+    reload: (next) => access.reload(next.access),
     close: () => {
       closing ??= running.disposeAsync();
       return closing;
     },
   };
+}
+
+/** The repositories that a pull of this name may be answered from; none when it is no name. */
+function repositoriesOf(name: string): readonly string[] {
+  try {
+    return standsFor(parseRepositoryName(name), new URLSearchParams());
+  } catch {
+    return [];
+  }
 }

@@ -17,7 +17,11 @@ process.chdir(root);
 
 /** The folder below test/ decides the group. A file that takes longer than `seconds` has failed. */
 const groups = [
-  { folders: ['unit', 'integration', 'faults'], jobs: Math.min(os.availableParallelism(), 4), seconds: 180 },
+  {
+    folders: ['unit', 'integration', 'conformance', 'faults'],
+    jobs: Math.min(os.availableParallelism(), 4),
+    seconds: 180,
+  },
   { folders: ['interop', 'e2e'], jobs: 1, seconds: 900 },
 ] as const;
 
@@ -36,7 +40,11 @@ const counter = createTapCounter({
   },
 });
 
-let broken = false;
+const inNoGroup = files.filter(
+  (file) => !groups.some((group) => group.folders.some((folder) => file.startsWith(`test/${folder}/`))),
+);
+for (const file of inNoGroup) print(`FAILED ${file}: its folder is in no group of test/run.ts`);
+let broken = inNoGroup.length > 0;
 for (const group of groups) {
   const members = files.filter((file) => group.folders.some((folder) => file.startsWith(`test/${folder}/`)));
   if (members.length > 0) broken = (await runTap(members, group)) || broken;

@@ -19,14 +19,30 @@ const MAX_PARAMETERS = 128;
 const MAX_PEERS = 82;
 const DEFAULT_PEERS = 50;
 
+/** Whether this passkey, or none, opens the swarm of a blob. */
+export type MayAnnounce = (infoHash: InfoHash, passkey: string | undefined) => boolean;
+
+/** What a refusal says; the same for a blob that is not there, so that nothing is learnt of it. */
+export const NO_PASSKEY = 'the passkey is missing, expired or not for this blob: fetch its .torrent again';
+
 /** The client sent something that is no announce or scrape; the text says what. */
 export class QueryError extends Error {}
 
-export function registerAnnounce(app: FastifyInstance, announcing: Announcing): void {
+export function registerAnnounce(
+  app: FastifyInstance,
+  announcing: Announcing,
+  mayAnnounce: MayAnnounce,
+): void {
+  const mine = (url: string): InfoHash[] => {
+    const passkey = parseQuery(url).get('passkey')?.[0];
+    return parseScrape(url).filter((infoHash) => mayAnnounce(infoHash, passkey));
+  };
+
   app.get('/announce', async (request, reply) => {
     let url: string;
     try {
       url = canonicalAnnounce(request.raw.url ?? '');
+      if (mine(request.raw.url ?? '').length === 0) throw new QueryError(NO_PASSKEY);
     } catch (error) {
       if (!(error instanceof QueryError)) throw error;
       announcing.invalid('http');
@@ -45,7 +61,8 @@ export function registerAnnounce(app: FastifyInstance, announcing: Announcing): 
 
   app.get('/scrape', async (request, reply) => {
     try {
-      const infoHashes = parseScrape(request.raw.url ?? '');
+      const infoHashes = mine(request.raw.url ?? '');
+      if (infoHashes.length === 0) throw new QueryError(NO_PASSKEY);
       const files = await announcing.scrape(infoHashes);
       return sendBencoded(reply, files.size === 0 ? failure(UNKNOWN_BLOB) : encodeScrape(files));
     } catch (error) {

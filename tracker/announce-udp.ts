@@ -11,7 +11,7 @@ import type { Logger } from '#telemetry';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import { AdmissionError } from './admission.ts';
 import { type Announcing, UNKNOWN_BLOB } from './announce.ts';
-import { MAX_SCRAPE } from './announce-http.ts';
+import { MAX_SCRAPE, type MayAnnounce, NO_PASSKEY } from './announce-http.ts';
 import { type ConnectionIds, createConnectionIds } from './connection-id.ts';
 import { plainIp } from './ip.ts';
 
@@ -40,9 +40,15 @@ const MAX_PEERS = 82;
 
 export async function listenUdp(
   listen: HostPort,
-  options: { readonly announcing: Announcing; readonly now: () => number; readonly log: Logger },
+  options: {
+    readonly announcing: Announcing;
+    /** A datagram carries no passkey: BEP 41 is not read. */
+    readonly mayAnnounce: MayAnnounce;
+    readonly now: () => number;
+    readonly log: Logger;
+  },
 ): Promise<UdpListener> {
-  const { announcing, log } = options;
+  const { announcing, mayAnnounce, log } = options;
   const ids = createConnectionIds(options.now);
   const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4' });
   const send = (message: Uint8Array, port: number, address: string): void => {
@@ -92,8 +98,17 @@ export async function listenUdp(
       announcing.invalid('udp');
       return send(failure(datagram.transaction, datagram.reason), from.port, from.address);
     }
-    if (datagram.kind === 'announce') return announcing.server.onUdpRequest(datagram.message, from);
+    if (datagram.kind === 'announce') {
+      const infoHash = parseInfoHash(datagram.message.toString('hex', 16, 36));
+      if (infoHash === undefined || !mayAnnounce(infoHash, undefined)) {
+        return send(failure(message.readUInt32BE(12), NO_PASSKEY), from.port, from.address);
+      }
+      return announcing.server.onUdpRequest(datagram.message, from);
+    }
     if (datagram.kind === 'scrape') {
+      if (!datagram.infoHashes.every((infoHash) => mayAnnounce(infoHash, undefined))) {
+        return send(failure(datagram.transaction, NO_PASSKEY), from.port, from.address);
+      }
       answerScrape(datagram, from).catch((error: unknown) => log.error({ err: error }, 'scrape failed'));
     }
   });

@@ -8,13 +8,15 @@ import { type Admit, createAdmission } from './admission.ts';
 import { registerAgents } from './agent-routes.ts';
 import { type AgentLimits, type Agents, createAgents } from './agents.ts';
 import { createAnnouncing } from './announce.ts';
-import { registerAnnounce } from './announce-http.ts';
+import { type MayAnnounce, registerAnnounce } from './announce-http.ts';
 import { listenUdp, type UdpListener } from './announce-udp.ts';
 import { createMembers, type MemberLimits, memberKey } from './members.ts';
 
 export interface TrackerOptions {
   /** Says whether an origin holds a blob, and who seeds it for certain. */
   readonly admit: Admit;
+  /** Whether who announces or scrapes with this passkey may know of the blob; by default everybody may. */
+  readonly mayAnnounce?: MayAnnounce;
   readonly log: Logger;
   readonly metrics: Metrics;
   /** How long an agent is known after its last inventory or heartbeat. Default 90 s. */
@@ -57,6 +59,7 @@ export function createTracker(options: TrackerOptions): Tracker {
   const { log, metrics } = options;
   const now = options.now ?? (() => performance.timeOrigin + performance.now());
   const leaseMs = options.leaseMs ?? LEASE_MS;
+  const mayAnnounce = options.mayAnnounce ?? (() => true);
   const limits = { ...LIMITS, ...options.limits };
   const members = createMembers({
     limits,
@@ -88,12 +91,12 @@ export function createTracker(options: TrackerOptions): Tracker {
 
   return {
     register(app) {
-      registerAnnounce(app, announcing);
+      registerAnnounce(app, announcing, mayAnnounce);
       registerAgents(app, agents, { leaseMs });
     },
     async listenUdp(listen) {
       if (udp !== undefined) throw new Error('the UDP tracker listens already');
-      udp = listenUdp(listen, { announcing, now, log });
+      udp = listenUdp(listen, { announcing, mayAnnounce, now, log });
       return (await udp).address;
     },
     peersOf: announcing.peersOf,

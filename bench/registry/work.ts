@@ -1,7 +1,7 @@
 /** What is measured, each against one server: blobs by curl, small requests by the load generator. */
 import { spawn } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { connect } from './connection.ts';
 import type { Load } from './load.ts';
@@ -77,19 +77,6 @@ export async function makeDifferent(file: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-/**
- * Takes memory for a push from the hypervisor and gives it to the kernel's free list: on a virtual machine
- * the first use of a page that lay idle costs several times what writing it does, and would be counted
- * against whoever comes first.
- */
-export async function warmMemory(file: string, mebibytes: number): Promise<void> {
-  const chunk = Buffer.alloc(STEP_BYTES);
-  await writing(file, async (handle) => {
-    for (let at = 0; at < mebibytes; at += 1) await handle.write(chunk);
-  });
-  await rm(file);
 }
 
 async function writing(file: string, work: (handle: FileHandle) => Promise<void>): Promise<void> {

@@ -40,10 +40,10 @@ export const deleteBlob: Verb<'blob'> = async (registry, { reply, path }) => {
  */
 export async function openBlob(
   registry: Registry,
-  { path, query }: Pick<Call<'blob' | 'torrent'>, 'path' | 'query'>,
+  call: Pick<Call<'blob' | 'torrent'>, 'path' | 'query' | 'admitted'>,
 ): Promise<{ readonly name: RepositoryName; readonly reader: BlobReader }> {
-  const digest: Digest = parseDigest(path.digest);
-  const place = await findIn(candidates(path.name, query), async (name) =>
+  const digest: Digest = parseDigest(call.path.digest);
+  const place = await findIn(candidates(call), async (name) =>
     (await registry.metadata.hasBlob(name, digest)) ? name : undefined,
   );
   const reader = place && (await registry.blobs.open(digest));

@@ -3,10 +3,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobStore } from '#blobs';
 import type { Digest, DistributionPath } from '#oci';
 import type { MetainfoSources } from '#torrent';
+import type { Access, Admitted, Passkeys } from '../access/index.ts';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
 import type { Torrents } from '../torrents.ts';
+import type { RecentBytes } from './recent-bytes.ts';
 import type { UploadSessions } from './upload-sessions.ts';
 
 export interface Registry {
@@ -14,13 +16,16 @@ export interface Registry {
   readonly blobs: BlobStore;
   readonly uploads: UploadSessions;
   readonly torrents: Torrents;
+  /** Bytes of manifests, in memory. */
+  readonly recentManifests: RecentBytes;
   /** Orders, for each digest, what joins a blob's bytes and its links: push, mount and deletion. */
   readonly perDigest: Exclusive;
   readonly space: SpaceGuard;
+  readonly access: Access;
   /** Counts blob payload that passed over HTTP. */
   countPayload(direction: 'in' | 'out', bytes: number): void;
   /** Where the swarm of a blob is found: `path` is the blob's, and the base is as this client sees us. */
-  sourcesFor(request: FastifyRequest, path: string): MetainfoSources;
+  sourcesFor(request: FastifyRequest, path: string, passkeys: Passkeys | undefined): MetainfoSources;
   /** Ends all service of a blob that no repository holds any more. */
   discard(digest: Digest): Promise<void>;
 }
@@ -32,6 +37,8 @@ export interface Call<K extends DistributionPath['kind'] = DistributionPath['kin
   readonly reply: FastifyReply;
   readonly path: PathOf<K>;
   readonly query: URLSearchParams;
+  /** What the client may do. */
+  readonly admitted: Admitted;
 }
 
 /** One verb on one path. It answers through `reply`, or throws an OciError. */

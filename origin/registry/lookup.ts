@@ -5,6 +5,7 @@
  * have it, `library/app`.
  */
 import type { FastifyReply } from 'fastify';
+import type { Admitted } from '../access/index.ts';
 import { isRegistryHost, OciError, parseRepositoryName, type RepositoryName } from '#oci';
 
 /** The registry host that the request speaks for. @throws OciError NAME_INVALID */
@@ -21,8 +22,19 @@ export function answerNamespace(reply: FastifyReply, query: URLSearchParams): vo
   if (namespace !== undefined) reply.header('oci-namespace', namespace);
 }
 
-/** The repositories to look in, in order. */
-export function candidates(name: RepositoryName, query: URLSearchParams): RepositoryName[] {
+/** The repositories to look in, in order: those that this client may pull from. */
+export function candidates({ path, query, admitted }: ReadCall): RepositoryName[] {
+  return standsFor(path.name, query).filter((name) => admitted.may('pull', name));
+}
+
+type ReadCall = {
+  readonly path: { readonly name: RepositoryName };
+  readonly query: URLSearchParams;
+  readonly admitted: Admitted;
+};
+
+/** The repositories that a read of this name may mean, in order. @throws OciError NAME_INVALID */
+export function standsFor(name: RepositoryName, query: URLSearchParams): RepositoryName[] {
   const namespace = namespaceOf(query);
   if (namespace !== undefined) {
     const qualified = repositoryName(`${namespace}/${name}`);

@@ -2,24 +2,28 @@
 import { readBody } from '#http';
 import {
   type Digest,
+  digestAlgorithm,
+  digestOf,
   isManifestMediaType,
   MAX_MANIFEST_BYTES,
   type Manifest,
   OciError,
   parseManifest,
   parseReference,
+  parseTag,
   type Reference,
   type RepositoryName,
-  sha256DigestOf,
+  type Tag,
 } from '#oci';
 import type { ManifestRecord } from '../metadata/port.ts';
 import { namesEntity, type Registry, type Verb } from './call.ts';
 import { candidates, findIn } from './lookup.ts';
 
 /** GET and HEAD /v2/<name>/manifests/<reference>: the bytes as they were pushed. */
-export const getManifest: Verb<'manifest'> = async (registry, { request, reply, path, query }) => {
+export const getManifest: Verb<'manifest'> = async (registry, call) => {
+  const { request, reply, path } = call;
   const reference = parseReference(path.reference);
-  const place = await findIn(candidates(path.name, query), (name) => resolve(registry, name, reference));
+  const place = await findIn(candidates(call), (name) => resolve(registry, name, reference));
   if (place === undefined) throw unknown(path.reference);
   const { digest, mediaType, size } = place.found;
   if (reference.kind === 'digest' && !(await registry.metadata.relyOnManifest(place.name, digest))) {
@@ -30,15 +34,21 @@ export const getManifest: Verb<'manifest'> = async (registry, { request, reply, 
   if (namesEntity(request.headers['if-none-match'], etag)) return reply.status(304).send();
   reply.headers({ 'content-type': mediaType, 'content-length': size });
   if (request.method === 'HEAD') return reply.send();
-  const bytes = await registry.metadata.manifestBytes(place.name, digest);
+  const bytes = await registry.recentManifests.get(digest, () =>
+    registry.metadata.manifestBytes(place.name, digest),
+  );
   if (bytes === undefined) throw unknown(path.reference);
-  return reply.send(Buffer.from(bytes));
+  return reply.send(bytes);
 };
 
+/** Tags that one request may set; each is one more entry in its batch. */
+const MAX_TAGS = 100;
+
 /** PUT /v2/<name>/manifests/<reference>. What it refers to must be in the repository already. */
-export const putManifest: Verb<'manifest'> = async (registry, { request, reply, path }) => {
+export const putManifest: Verb<'manifest'> = async (registry, { request, reply, path, query }) => {
   const { name } = path;
   const reference = parseReference(path.reference);
+  const extraTags = tagParameters(reference, query);
   const bytes = await readBody(request.raw, MAX_MANIFEST_BYTES);
   if (bytes === undefined) {
     throw new OciError('SIZE_INVALID', `a manifest is at most ${MAX_MANIFEST_BYTES} bytes`, undefined, {
@@ -46,7 +56,8 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
     });
   }
   const manifest = parseManifest(bytes, request.headers['content-type']);
-  const digest = sha256DigestOf(bytes);
+  const algorithm = reference.kind === 'digest' ? digestAlgorithm(reference.digest) : 'sha256';
+  const digest = digestOf(algorithm, bytes);
   if (reference.kind === 'digest' && reference.digest !== digest) {
     throw new OciError('DIGEST_INVALID', undefined, { expected: reference.digest, actual: digest });
   }
@@ -63,15 +74,31 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
     artifactType: manifest.artifactType,
     annotations: manifest.annotations,
     pushedAt: Date.now(),
-    tags: reference.kind === 'tag' ? [reference.tag] : [],
+    tags: reference.kind === 'tag' ? [reference.tag] : extraTags,
   });
   if (unlinked.length > 0) throw lacks(unlinked);
+  if (extraTags.length > 0) reply.header('oci-tag', extraTags);
   if (manifest.subject) reply.header('oci-subject', manifest.subject.digest);
   return reply
     .status(201)
     .headers({ location: `/v2/${name}/manifests/${digest}`, 'docker-content-digest': digest })
     .send();
 };
+
+/**
+ * The tags of `PUT manifests/<digest>?tag=a&tag=b`, each once; each is confirmed by an OCI-Tag header.
+ * @throws OciError TAG_INVALID, with 414 for more than MAX_TAGS
+ */
+function tagParameters(reference: Reference, query: URLSearchParams): Tag[] {
+  const given = query.getAll('tag');
+  if (given.length > MAX_TAGS) {
+    throw new OciError('TAG_INVALID', `at most ${MAX_TAGS} tags in one request`, undefined, { status: 414 });
+  }
+  if (given.length > 0 && reference.kind === 'tag') {
+    throw new OciError('TAG_INVALID', 'tag parameters go with a digest: PUT manifests/<digest>?tag=<tag>');
+  }
+  return [...new Set(given.map(parseTag))];
+}
 
 /** DELETE /v2/<name>/manifests/<reference>: a tag alone, or a manifest and the tags that point at it. */
 export const deleteManifest: Verb<'manifest'> = async (registry, { reply, path }) => {

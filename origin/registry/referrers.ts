@@ -11,12 +11,13 @@ const MAX_REFERRERS = 500;
  * GET /v2/<name>/referrers/<digest>: what points at this manifest (distribution-spec, "Listing
  * Referrers"). Never a 404: nothing known is an empty index.
  */
-export const referrers: Verb<'referrers'> = async (registry, { reply, path, query }) => {
+export const referrers: Verb<'referrers'> = async (registry, call) => {
+  const { reply, path, query } = call;
   const subject = parseDigest(path.digest);
   const asked = pageRequest(query, parseDigest);
   const page = { limit: Math.min(asked.limit, MAX_REFERRERS), after: asked.after };
   const artifactType = query.get('artifactType') || undefined;
-  const place = await findIn(candidates(path.name, query), async (name) => {
+  const place = await findIn(candidates(call), async (name) => {
     const found = await registry.metadata.referrers(name, subject, { ...page, artifactType });
     return found.items.length > 0 ? found : undefined;
   });

@@ -9,7 +9,7 @@ import { deleteBlob, getBlob } from './blobs.ts';
 import type { Registry, Verb } from './call.ts';
 import { catalog } from './catalog.ts';
 import { discover } from './discover.ts';
-import { answerNamespace } from './lookup.ts';
+import { answerNamespace, standsFor } from './lookup.ts';
 import { deleteManifest, getManifest, putManifest } from './manifests.ts';
 import { referrers } from './referrers.ts';
 import { listTags } from './tags.ts';
@@ -58,5 +58,7 @@ async function dispatch<K extends Kind>(
   const question = request.url.indexOf('?');
   const query = new URLSearchParams(question < 0 ? '' : request.url.slice(question + 1));
   answerNamespace(reply, query);
-  return verb(registry, { request, reply, path, query });
+  const names = 'name' in path ? standsFor(path.name, query) : [];
+  const admitted = await registry.access.admit({ request, path, query, names });
+  return verb(registry, { request, reply, path, query, admitted });
 }

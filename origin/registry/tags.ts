@@ -4,10 +4,11 @@ import { candidates, findIn } from './lookup.ts';
 import { linkNext, pageRequest } from './pagination.ts';
 
 /** GET /v2/<name>/tags/list (distribution-spec, "Listing Tags"). */
-export const listTags: Verb<'tags'> = async (registry, { reply, path, query }) => {
+export const listTags: Verb<'tags'> = async (registry, call) => {
+  const { reply, path, query } = call;
   const { metadata } = registry;
   const page = pageRequest(query, parseTag);
-  const place = await findIn(candidates(path.name, query), async (name) =>
+  const place = await findIn(candidates(call), async (name) =>
     (await metadata.hasRepository(name)) ? name : undefined,
   );
   if (place === undefined) throw new OciError('NAME_UNKNOWN', undefined, { name: path.name });

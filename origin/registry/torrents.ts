@@ -1,4 +1,4 @@
-import { OciError } from '#oci';
+import { digestHex, OciError } from '#oci';
 import { encodeMetainfo } from '#torrent';
 import { openBlob } from './blobs.ts';
 import type { Verb } from './call.ts';
@@ -13,12 +13,13 @@ export const getTorrent: Verb<'torrent'> = async (registry, call) => {
   await reader.close();
   const metainfo = await registry.torrents.of(digest);
   if (metainfo === undefined) throw new OciError('BLOB_UNKNOWN', undefined, { digest });
-  const sources = registry.sourcesFor(call.request, `/v2/${name}/blobs/${digest}`);
+  const passkeys = call.admitted.passkeys(name, digest, metainfo.infoHash);
+  const sources = registry.sourcesFor(call.request, `/v2/${name}/blobs/${digest}`, passkeys);
   const file = Buffer.from(encodeMetainfo(metainfo, sources));
   return call.reply
     .headers({
       'content-type': 'application/x-bittorrent',
-      'content-disposition': `attachment; filename="${digest.slice('sha256:'.length)}.torrent"`,
+      'content-disposition': `attachment; filename="${digestHex(digest)}.torrent"`,
       'docker-content-digest': digest,
     })
     .send(file);

@@ -8,7 +8,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { BlobStore, BlobWriter } from '#blobs';
-import { OciError, type RepositoryName } from '#oci';
+import { type DigestAlgorithm, OciError, type RepositoryName } from '#oci';
 import type { Logger } from '#telemetry';
 import { createExclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
@@ -21,7 +21,8 @@ const EXPIRE_MS = 7 * 24 * 3_600_000;
 const MAX_IDLE_WRITERS = 256;
 
 export interface UploadSessions {
-  begin(name: RepositoryName): Promise<string>;
+  /** `algorithm`: what the digest will be computed with. */
+  begin(name: RepositoryName, algorithm?: DigestAlgorithm): Promise<string>;
   /**
    * Runs `task` with the session's writer, alone.
    * @throws OciError BLOB_UPLOAD_UNKNOWN, also when the session is another repository's
@@ -120,8 +121,8 @@ export function createUploadSessions(options: {
   const timer = setInterval(sweep, SWEEP_MS).unref();
 
   return {
-    async begin(name) {
-      const writer = await blobs.createWriter();
+    async begin(name, algorithm) {
+      const writer = await blobs.createWriter({ algorithm });
       await metadata.beginUpload({ id: writer.id, name, startedAt: Date.now() });
       touch(writer.id).writer = writer;
       if (open.size > 2 * MAX_IDLE_WRITERS) sweep();

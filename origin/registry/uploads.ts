@@ -6,7 +6,15 @@
 import type { IncomingMessage } from 'node:http';
 import { BlobStoreError, type BlobWriter } from '#blobs';
 import { receiveBody } from '#http';
-import { type Digest, OciError, parseDigest, parseRepositoryName, type RepositoryName } from '#oci';
+import {
+  type Digest,
+  digestAlgorithm,
+  OciError,
+  parseDigest,
+  parseDigestAlgorithm,
+  parseRepositoryName,
+  type RepositoryName,
+} from '#oci';
 import type { Call, Registry, Verb } from './call.ts';
 
 /** POST /v2/<name>/blobs/uploads/: begins an upload, or completes it when `digest` or `mount` say how. */
@@ -19,11 +27,19 @@ export const beginUpload: Verb<'uploads'> = async (registry, call) => {
   if (mount !== null) {
     const wanted = parseDigest(mount);
     const source = from === null || from === '' ? undefined : parseRepositoryName(from);
-    if (source && (await mountBlob(registry, path.name, source, wanted))) {
+    if (
+      source &&
+      call.admitted.may('pull', source) &&
+      (await mountBlob(registry, path.name, source, wanted))
+    ) {
       return created(call, path.name, wanted);
     }
   }
-  const id = await registry.uploads.begin(path.name);
+  const algorithm = query.get('digest-algorithm');
+  const id = await registry.uploads.begin(
+    path.name,
+    algorithm === null ? undefined : parseDigestAlgorithm(algorithm),
+  );
   return reply
     .status(202)
     .headers(progress(path.name, id, 0))
@@ -77,7 +93,7 @@ export const cancelUpload: Verb<'upload'> = async (registry, { request, reply, p
 /** POST ?digest=: nobody learns this session's name, so a failure leaves nothing behind. */
 async function pushWhole(registry: Registry, call: Call<'uploads'>, digest: Digest): Promise<unknown> {
   const { name } = call.path;
-  const id = await registry.uploads.begin(name);
+  const id = await registry.uploads.begin(name, digestAlgorithm(digest));
   await registry.uploads.use(name, id, call.request.raw, async (writer) => {
     try {
       await receive(registry, call.request.raw, name, writer);
@@ -230,6 +246,8 @@ function asOciError(error: unknown): unknown {
       return new OciError('DIGEST_INVALID', undefined, undefined, { cause: error });
     case 'no-space':
       return new OciError('NO_SPACE', undefined, undefined, { cause: error });
+    case 'unavailable':
+      return new OciError('UNAVAILABLE', undefined, undefined, { cause: error });
     default:
       return error;
   }

@@ -1,14 +1,16 @@
 /**
  * Where files lie, and how they get there durably:
  *
- *     sha256/<2 hex>/<hex>      complete blobs, read-only
+ *     sha256/<2 hex>/<hex>      complete blobs, read-only; sha512/ has those that were pushed by that digest
  *     partial/<hex>.data|.state downloads: sparse bytes, and one byte a piece
  *     uploads/<id>              pushes that are not yet blobs (uploads.ts)
  *     quarantine/<hex>.<n>      files that changed behind our back
  */
 import { mkdir, open, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
-import { type Digest, digestHex } from '#oci';
+import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex } from '#oci';
+
+const ALGORITHMS = ['sha256', 'sha512'] as const satisfies readonly DigestAlgorithm[];
 
 export interface Layout {
   readonly root: string;
@@ -21,15 +23,20 @@ export interface Layout {
 }
 
 export async function openLayout(root: string): Promise<Layout> {
-  for (const folder of ['sha256', 'partial', 'quarantine']) {
+  for (const folder of [...ALGORITHMS, 'partial', 'quarantine']) {
     await mkdir(path.join(root, folder), { recursive: true, mode: 0o750 });
   }
   // A shard that an earlier run made may not have been synced before it was killed.
-  for (const folder of [path.join(root, 'sha256'), root]) await syncFolder(folder);
-  const shards = new Set(await readdir(path.join(root, 'sha256')));
+  const shards = new Set<string>();
+  for (const algorithm of ALGORITHMS) {
+    const folder = path.join(root, algorithm);
+    await syncFolder(folder);
+    for (const name of await readdir(folder)) shards.add(path.join(folder, name));
+  }
+  await syncFolder(root);
   const blob = (digest: Digest): string => {
     const hex = digestHex(digest);
-    return path.join(root, 'sha256', hex.slice(0, 2), hex);
+    return path.join(root, digestAlgorithm(digest), hex.slice(0, 2), hex);
   };
   return {
     root,
@@ -39,11 +46,10 @@ export async function openLayout(root: string): Promise<Layout> {
     async place(from, digest) {
       const target = blob(digest);
       const shard = path.dirname(target);
-      const name = path.basename(shard);
-      if (!shards.has(name)) {
+      if (!shards.has(shard)) {
         await mkdir(shard, { recursive: true, mode: 0o750 });
         await syncFolder(path.dirname(shard));
-        shards.add(name);
+        shards.add(shard);
       }
       await rename(from, target);
       await syncFolder(shard);

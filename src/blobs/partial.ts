@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open, rm, statfs } from 'node:fs/promises';
 import type { DigestFollower, Hashing } from '#hashing';
-import { type Digest, digestHex } from '#oci';
+import { type Digest, digestAlgorithm, digestHex } from '#oci';
 import type { PieceSource } from '#swarm';
 import { type Metainfo, pieceCount, pieceSize } from '#torrent';
 import { asStoreError, BlobStoreError } from './errors.ts';
@@ -62,7 +62,7 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
       await data.truncate(length);
       await stateFile.truncate(count);
       await writeFully(stateFile, 0, state);
-      return { data, stateFile, state, follower: hashing.followDigest(dataPath) };
+      return { data, stateFile, state, follower: hashing.followDigest(dataPath, digestAlgorithm(digest)) };
     } catch (error) {
       await Promise.all(opened.map((handle) => handle.close()));
       throw asStoreError(error);
@@ -145,10 +145,12 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
 
   async function becomeBlob(onVerified: (() => void) | undefined): Promise<BlobInfo> {
     // The follower is lost with its thread; the bytes are not.
-    const actual = await follower.finish(length).catch(() => hashing.sha256File(dataPath));
+    const actual = await follower
+      .finish(length)
+      .catch(() => hashing.digestFile(dataPath, digestAlgorithm(digest)));
     if (actual !== digestHex(digest)) {
       await end(true);
-      throw new BlobStoreError('digest-mismatch', `expected ${digest}, got sha256:${actual}`);
+      throw new BlobStoreError('digest-mismatch', `expected ${digest}, got ${actual}`);
     }
     onVerified?.();
     const info = await owner.adopt(dataPath, data, digest, length);

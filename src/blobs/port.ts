@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Digest } from '#oci';
+import type { Digest, DigestAlgorithm } from '#oci';
 import type { PieceSource, SeedStore } from '#swarm';
 import type { Metainfo } from '#torrent';
 
@@ -9,6 +9,14 @@ export interface BlobInfo {
   readonly size: number;
   /** Milliseconds since the epoch; kept roughly (written at most once a minute per blob). */
   readonly lastUsedAt: number;
+}
+
+export interface WriterOptions {
+  /**
+   * What the digest will be computed with while the bytes come; by default sha256. A digest of another
+   * algorithm is accepted too, at the price of reading the bytes once more.
+   */
+  readonly algorithm?: DigestAlgorithm | undefined;
 }
 
 /** Complete blobs and pushes: what an origin needs. Kept in files or in S3. */
@@ -33,7 +41,7 @@ export interface BlobStore {
   delete(digest: Digest): Promise<void>;
 
   /** A sequential write of a blob whose digest may not be known yet (a push). Survives a restart under its id. */
-  createWriter(): Promise<BlobWriter>;
+  createWriter(options?: WriterOptions): Promise<BlobWriter>;
   /** The writer of an upload that was begun earlier, also before a restart (its bytes are hashed again). */
   resumeWriter(id: string): Promise<BlobWriter | undefined>;
 

@@ -1,11 +1,11 @@
 /**
- * The index of complete blobs: what a file looked like when its sha256 was last known to be right.
+ * The index of complete blobs: what a file looked like when its digest was last known to be right.
  * A file whose size, times or inode differ from its record is not believed until it was hashed again.
  */
 import type { BigIntStats } from 'node:fs';
 import type { Level } from 'level';
 import { inBatches } from '#database';
-import { type Digest, toSha256Digest } from '#oci';
+import { type Digest, parseDigest } from '#oci';
 import type { BlobInfo } from './port.ts';
 
 export interface BlobRecord {
@@ -75,7 +75,7 @@ export async function openRecords(level: Level<string, Uint8Array>): Promise<Rec
     async *list() {
       for await (const batch of inBatches(records.iterator())) {
         for (const [digest, { size, lastUsedAt }] of batch) {
-          yield { digest: toSha256Digest(digest.slice('sha256:'.length)), size, lastUsedAt };
+          yield { digest: parseDigest(digest), size, lastUsedAt };
         }
       }
     },

@@ -6,7 +6,7 @@ import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Level } from 'level';
 import type { Hashing } from '#hashing';
-import { type Digest, digestHex } from '#oci';
+import { type Digest, digestAlgorithm, digestHex } from '#oci';
 import type { Logger } from '#telemetry';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import { openLayout } from './layout.ts';
@@ -90,7 +90,7 @@ export async function openBlobStore(options: {
       const stats = await handle.stat({ bigint: true });
       if (record && unchanged(record, stats)) return { handle, record };
       const fresh = recordOf(stats, record?.lastUsedAt ?? Date.now());
-      const actual = await hashing.sha256File(layout.blob(digest));
+      const actual = await hashing.digestFile(layout.blob(digest), digestAlgorithm(digest));
       const still = await handle.stat({ bigint: true });
       if (actual === digestHex(digest) && unchanged(fresh, still)) {
         await records.put(digest, fresh);
@@ -102,7 +102,7 @@ export async function openBlobStore(options: {
         );
         return { handle, record: fresh };
       }
-      log.warn({ digest, actual: `sha256:${actual}` }, 'a blob file changed on disk; it is set aside');
+      log.warn({ digest, actual }, 'a blob file changed on disk; it is set aside');
       await layout.setAside(digest);
       if (record) await forget(digest, record);
     } catch (error) {
@@ -136,10 +136,7 @@ export async function openBlobStore(options: {
     return stats && unchanged(record, stats) ? record : undefined;
   }
 
-  const uploads = await openUploads(path.join(layout.root, 'uploads'), {
-    sha256File: hashing.sha256File,
-    adopt,
-  });
+  const uploads = await openUploads(path.join(layout.root, 'uploads'), { hashing, adopt });
 
   return {
     open: (digest) =>
@@ -176,9 +173,9 @@ export async function openBlobStore(options: {
         const found = await trusted(digest);
         if (!found) return isThere ? 'damaged' : 'missing';
         await found.handle.close();
-        const actual = await hashing.sha256File(layout.blob(digest));
+        const actual = await hashing.digestFile(layout.blob(digest), digestAlgorithm(digest));
         if (actual === digestHex(digest)) return 'good';
-        log.error({ digest, actual: `sha256:${actual}` }, 'a blob file is damaged; it is set aside');
+        log.error({ digest, actual }, 'a blob file is damaged; it is set aside');
         await layout.setAside(digest);
         await forget(digest, found.record);
         return 'damaged';

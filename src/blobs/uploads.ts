@@ -5,15 +5,16 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import type { DigestAlgorithm } from '#oci';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import { syncFolder } from './layout.ts';
-import type { BlobWriter } from './port.ts';
+import type { BlobWriter, WriterOptions } from './port.ts';
 import { createWriter, type WriterOwner } from './writer.ts';
 
 const STALE_UPLOAD_MS = 7 * 24 * 3600 * 1000;
 
 export interface Uploads {
-  create(): Promise<BlobWriter>;
+  create(options?: WriterOptions): Promise<BlobWriter>;
   /** Undefined for an id that names no upload. */
   resume(id: string): Promise<BlobWriter | undefined>;
   /** Refuses new writers and lets go of those that are open. */
@@ -33,20 +34,24 @@ export async function openUploads(
   const syncName = (): Promise<void> => syncFolder(folder);
   let closed = false;
 
-  async function openWriter(id: string, flags: 'wx+' | 'r+'): Promise<BlobWriter> {
+  async function openWriter(
+    id: string,
+    flags: 'wx+' | 'r+',
+    algorithm?: DigestAlgorithm,
+  ): Promise<BlobWriter> {
     const file = path.join(folder, id);
     const handle = await open(file, flags, 0o640);
     const { size } = await handle.stat();
-    const writer = createWriter(id, file, handle, size, { ...owner, ended, syncName });
+    const writer = createWriter(id, file, handle, size, { ...owner, ended, syncName }, algorithm);
     writers.set(id, writer);
     return writer;
   }
 
   return {
-    async create() {
+    async create(options = {}) {
       if (closed) throw new BlobStoreError('closed');
       try {
-        return await openWriter(randomUUID(), 'wx+');
+        return await openWriter(randomUUID(), 'wx+', options.algorithm);
       } catch (error) {
         throw asStoreError(error);
       }

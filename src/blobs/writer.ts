@@ -1,13 +1,13 @@
-import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, rm } from 'node:fs/promises';
-import { type Digest, digestHex } from '#oci';
+import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex } from '#oci';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import type { BlobInfo, BlobWriter } from './port.ts';
-import { writeFully } from './reader.ts';
+import { createUploadDigest, type UploadHashing } from './upload-digest.ts';
+import { createBackgroundSync, createWriteBehind, writeAll } from './write-behind.ts';
 
 /** What a writer needs of its store. */
 export interface WriterOwner {
-  sha256File(path: string): Promise<string>;
+  readonly hashing: UploadHashing;
   /** Makes the file a complete blob, or drops it when the blob is there already. */
   adopt(path: string, handle: FileHandle, digest: Digest, size: number): Promise<BlobInfo>;
   /** Makes the file's name durable, as `datasync` does its bytes. */
@@ -17,8 +17,8 @@ export interface WriterOwner {
 }
 
 /**
- * A sequential upload. `size` is that of the file: 0 for a new one. A resumed upload has no hash
- * state, so its file is hashed whole at the commit.
+ * A sequential upload. `given` is the size of the file: 0 for a new one. A resumed upload has no hash
+ * state, so its file is hashed from its beginning.
  */
 export function createWriter(
   id: string,
@@ -26,9 +26,13 @@ export function createWriter(
   handle: FileHandle,
   given: number,
   owner: WriterOwner,
+  algorithm: DigestAlgorithm = 'sha256',
 ): BlobWriter {
   let size = given;
-  const hash: Hash | undefined = given === 0 ? createHash('sha256') : undefined;
+  /** A failed write may have left bytes behind `size` that could not be cut off at once. */
+  let excess = false;
+  const digest = createUploadDigest(path, given, owner.hashing, algorithm);
+  const sync = createBackgroundSync(handle);
   let state: 'idle' | 'busy' | 'ended' = 'idle';
   // What was found in the folder may not have been synced before the process was killed.
   let isNamed = false;
@@ -54,6 +58,7 @@ export function createWriter(
   /** Closing waits for a running write, so the next writer of this upload finds the file at rest. */
   const end = (): Promise<void> => {
     state = 'ended';
+    digest.close();
     ending ??= handle.close().finally(() => owner.ended(id));
     return ending;
   };
@@ -63,14 +68,21 @@ export function createWriter(
     finishing = running;
     return running;
   };
-  const write = async (chunk: Uint8Array): Promise<void> => {
+  const write = async (chunks: readonly Uint8Array[], bytes: number): Promise<void> => {
     try {
-      await writeFully(handle, size, chunk);
+      await writeAll(handle, size, chunks);
+      sync.written(bytes);
     } catch (error) {
       // What a failed write left behind `size` must not count after a restart.
-      await handle.truncate(size).catch(() => undefined);
+      excess = await handle.truncate(size).then(
+        () => false,
+        () => true,
+      );
       throw error;
     }
+    // First the file, then the hash: after a failed write both still agree on `size`.
+    size += bytes;
+    digest.written(chunks, size);
   };
 
   return {
@@ -81,29 +93,36 @@ export function createWriter(
     append: (source, limits = {}) =>
       exclusively(async () => {
         const most = limits.maxBytes ?? Number.POSITIVE_INFINITY;
-        const start = size;
-        for await (const chunk of source) {
-          if (size - start + chunk.length > most)
-            throw new BlobStoreError('too-large', `more than ${most} bytes`);
-          if (isEnded()) throw new BlobStoreError('closed');
-          // First the file, then the hash: after a failed write both still agree on `size`.
-          await write(chunk);
-          hash?.update(chunk);
-          size += chunk.length;
+        let received = 0;
+        const behind = createWriteBehind(write);
+        try {
+          for await (const chunk of source) {
+            received += chunk.length;
+            if (received > most) throw new BlobStoreError('too-large', `more than ${most} bytes`);
+            if (isEnded()) throw new BlobStoreError('closed');
+            await behind.add(chunk);
+          }
+        } finally {
+          await behind.flush();
         }
       }),
     sync: () =>
       exclusively(async () => {
+        await sync.settled();
         await handle.datasync();
         if (!isNamed) await owner.syncName();
         isNamed = true;
       }),
     commit: (expected) =>
       finish(async () => {
-        await handle.truncate(size);
-        const actual = hash ? hash.copy().digest('hex') : await owner.sha256File(path);
+        if (excess) await handle.truncate(size);
+        await sync.settled();
+        const wanted = digestAlgorithm(expected);
+        // Of another algorithm than was announced: the file is read once more.
+        const actual =
+          wanted === algorithm ? await digest.hex(size) : await owner.hashing.digestFile(path, wanted);
         if (actual !== digestHex(expected)) {
-          throw new BlobStoreError('digest-mismatch', `expected ${expected}, got sha256:${actual}`);
+          throw new BlobStoreError('digest-mismatch', `expected ${expected}, got ${wanted}:${actual}`);
         }
         const info = await owner.adopt(path, handle, expected, size);
         await end();

@@ -14,6 +14,15 @@ export const origin = defineCommand({
   run: async (invocation) => {
     const configuration = originConfig(invocation.values);
     const { startOrigin } = await import('#origin');
-    return runProgram('origin', invocation, (telemetry) => startOrigin(configuration, telemetry));
+    return runProgram('origin', invocation, async (telemetry) => {
+      const running = await startOrigin(configuration, telemetry);
+      return {
+        ...running,
+        async reload(values) {
+          await running.reload(originConfig(values));
+          return ['access.'];
+        },
+      };
+    });
   },
 });

@@ -3,7 +3,7 @@
  * drains, a second one exits at once, SIGHUP reads the configuration again.
  */
 import { flushCompileCache } from 'node:module';
-import type { OptionTable } from '#config';
+import type { OptionTable, Values } from '#config';
 import { formatHostPort, type HostPort } from '#http';
 import { createLogger, createMetrics, type Logger, type LogOptions, type Metrics } from '#telemetry';
 import type { Invocation } from './command.ts';
@@ -11,10 +11,12 @@ import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
 import { createNotifier } from './systemd.ts';
 
 /** What a program's door answers with. */
-export interface Running {
+export interface Running<T extends OptionTable = OptionTable> {
   readonly address: HostPort;
   readonly bittorrentAddress?: HostPort | undefined;
   readonly udpAddress?: HostPort | undefined;
+  /** Applies what can change while it runs; answers with the beginnings of the keys that it took. */
+  reload?(values: Values<T>): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
@@ -35,7 +37,7 @@ const KEEP_COMPILED_MS = 60_000;
 export async function runProgram<T extends ProgramTable>(
   name: string,
   invocation: Invocation<T>,
-  start: (telemetry: { readonly log: Logger; readonly metrics: Metrics }) => Promise<Running>,
+  start: (telemetry: { readonly log: Logger; readonly metrics: Metrics }) => Promise<Running<T>>,
 ): Promise<number> {
   const log = createLogger({ program: name, level: levelOf(invocation) });
   const metrics = createMetrics({ process: true });
@@ -59,7 +61,7 @@ export async function runProgram<T extends ProgramTable>(
   notifier.ready();
   process.send?.({ ready: addresses } satisfies ReadyMessage);
   setTimeout(flushCompileCache, KEEP_COMPILED_MS).unref();
-  const reload = reloader(invocation, log);
+  const reload = reloader(invocation, running, log);
   process.on('SIGHUP', reload);
 
   const reason = await asked;
@@ -101,11 +103,16 @@ function stopRequest(log: Logger): Promise<string> {
 }
 
 /** Applies what can change while running (the log level) and names what needs a restart. */
-function reloader<T extends ProgramTable>(invocation: Invocation<T>, log: Logger): () => void {
+function reloader<T extends ProgramTable>(
+  invocation: Invocation<T>,
+  running: Running<T>,
+  log: Logger,
+): () => void {
   let current = invocation.settings;
-  return () => {
+  const apply = async (): Promise<void> => {
     try {
       const next = invocation.again();
+      const taken = (await running.reload?.(next.values)) ?? [];
       const changed = Object.keys({
         ...Object.fromEntries(current),
         ...Object.fromEntries(next.settings),
@@ -113,7 +120,9 @@ function reloader<T extends ProgramTable>(invocation: Invocation<T>, log: Logger
       changed.sort();
       current = next.settings;
       log.level = levelOf(next);
-      const needRestart = changed.filter((key) => key !== 'log.level');
+      const needRestart = changed.filter(
+        (key) => key !== 'log.level' && !taken.some((prefix) => key.startsWith(prefix)),
+      );
       log.info({ changed, needRestart }, 'configuration read again');
     } catch (error) {
       log.error(
@@ -121,6 +130,11 @@ function reloader<T extends ProgramTable>(invocation: Invocation<T>, log: Logger
         'the configuration cannot be used; the running one is kept',
       );
     }
+  };
+  // One after another: a second signal must not overtake the first.
+  let last: Promise<void> = Promise.resolve();
+  return () => {
+    last = last.then(apply);
   };
 }
 

@@ -2,7 +2,18 @@
  * Reads a YAML configuration file into texts by key, each with the line it stands on. It knows the
  * keys only to tell a group from a value; what a text means is decided later, for every source alike.
  */
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  type YAMLMap,
+} from 'yaml';
 import { nearest } from './nearest.ts';
 
 /** One value of the file: its texts (one, unless it is a list) and its line, counted from 1. */
@@ -10,6 +21,8 @@ export interface FileEntry {
   readonly texts: readonly string[];
   readonly list: boolean;
   readonly line: number;
+  /** The line of each text. */
+  readonly lines: readonly number[];
 }
 
 export interface FileContent {
@@ -21,8 +34,13 @@ export interface FileContent {
 /** More than any hand-written configuration; a wrong path to a huge file is refused early. */
 const MAX_BYTES = 1024 * 1024;
 
-/** `name` is what messages call the file. */
-export function readConfigText(text: string, name: string, keys: readonly string[]): FileContent {
+/** `name` is what messages call the file; `fieldsOf` tells the parts of a key whose values may be maps. */
+export function readConfigText(
+  text: string,
+  name: string,
+  keys: readonly string[],
+  fieldsOf: (key: string) => readonly string[] | undefined = () => undefined,
+): FileContent {
   const entries = new Map<string, FileEntry>();
   const problems: string[] = [];
   if (Buffer.byteLength(text) > MAX_BYTES) {
@@ -51,10 +69,24 @@ export function readConfigText(text: string, name: string, keys: readonly string
       const line = lineOf(keyNode ?? map);
       if (keys.includes(key)) {
         const value = resolve(pair.value, document);
-        const texts = textsOf(value, document);
-        if (texts === undefined)
-          problems.push(`${name}:${line}: '${key}' must be a single value or a list of them`);
-        else entries.set(key, { texts, list: isSeq(value), line });
+        const items = isSeq(value) ? value.items.map((item) => resolve(item, document)) : [value];
+        const fields = fieldsOf(key);
+        const texts = items.map((item) =>
+          fields !== undefined && isMap(item)
+            ? recordText(item, fields, document, (node, problem) =>
+                problems.push(`${name}:${lineOf(node)}: '${key}': ${problem}`),
+              )
+            : item === null
+              ? ''
+              : scalarText(item),
+        );
+        if (texts.every((each) => each !== undefined)) {
+          const lines = items.map((item) => (isNode(item) && isSeq(value) ? lineOf(item) : line));
+          entries.set(key, { texts, list: isSeq(value), line, lines });
+        } else {
+          const shape = fields === undefined ? '' : `, each with ${fields.join(', ')}`;
+          problems.push(`${name}:${line}: '${key}' must be a single value or a list of them${shape}`);
+        }
       } else if (groups.has(key)) {
         walk(pair.value, `${key}.`, line);
       } else {
@@ -87,17 +119,31 @@ function isEmptyScalar(node: unknown): boolean {
   return isScalar(node) && node.value === null;
 }
 
-/** The scalars of a value as they are written, so that 010 stays 010. Undefined for a map or a nested list. */
-function textsOf(value: unknown, document: Document): string[] | undefined {
-  if (isSeq(value)) {
-    const texts = value.items.map((item) => scalarText(resolve(item, document)));
-    return texts.every((text) => text !== undefined) ? texts : undefined;
+/** A map of named parts as the text that a flag would have. Whatever is wrong is told, and left out. */
+function recordText(
+  map: YAMLMap,
+  fields: readonly string[],
+  document: Document,
+  tell: (node: Node, problem: string) => void,
+): string {
+  const words: string[] = [];
+  for (const pair of map.items) {
+    const keyNode = isScalar(pair.key) ? pair.key : map;
+    const field = isScalar(pair.key) ? String(pair.key.value) : '';
+    const value = resolve(pair.value, document);
+    const parts = isSeq(value)
+      ? value.items.map((item) => scalarText(resolve(item, document)))
+      : [scalarText(value)];
+    const wrong = parts.find((part) => part === undefined || part === '' || /[\s,;]/.test(part));
+    if (!fields.includes(field)) tell(keyNode, unknownKey(field, fields));
+    else if (parts.includes(undefined)) tell(keyNode, `${field} must be a word or a list of words`);
+    else if (wrong !== undefined) tell(keyNode, `${field}: '${wrong}' must be one word`);
+    else words.push(`${field}=${parts.join(',')}`);
   }
-  if (value === null) return [''];
-  const text = scalarText(value);
-  return text === undefined ? undefined : [text];
+  return words.join(' ');
 }
 
+/** A scalar as it is written, so that 010 stays 010. Undefined for a map or a nested list. */
 function scalarText(node: unknown): string | undefined {
   if (!isScalar(node)) return undefined;
   return typeof node.value === 'string' ? node.value : (node.source ?? String(node.value ?? ''));

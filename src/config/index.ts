@@ -22,6 +22,7 @@ export {
   oneOf,
   path,
   rate,
+  record,
   size,
   string,
   url,

@@ -12,6 +12,10 @@ export interface Kind<T> {
   /** Completes "expected …" in an error. */
   readonly expected: string;
   readonly schema: z.ZodType<T, string>;
+  /** What stands between two values of a list in one text; a comma by default. */
+  readonly separator?: string;
+  /** The value has these named parts; in YAML it may then be written as a map of them. */
+  readonly fields?: readonly string[];
 }
 
 /** A kind of one's own: `parse` answers undefined for text that is not one; `expected` completes "expected …". */
@@ -139,4 +143,38 @@ export function string(placeholder: string, expected: string, pattern = /^.+$/s)
 /** One of the given words. */
 export function oneOf<const W extends string>(...words: readonly [W, ...W[]]): Kind<W> {
   return kind(words.join('|'), `one of ${words.join(', ')}`, (text) => words.find((word) => word === text));
+}
+
+/**
+ * A value of named parts, each a word or a comma list of words. As text `user=ann actions=pull,push`;
+ * in YAML also the map `{user: ann, actions: [pull, push]}`. Values of a list are split by `;`.
+ * `make` answers with the value, or with the reason why there is none.
+ */
+export function record<const F extends string, T extends object>(options: {
+  readonly placeholder: string;
+  readonly fields: readonly F[];
+  readonly make: (parts: Readonly<Partial<Record<F, readonly string[]>>>) => T | string;
+}): Kind<T> {
+  const { placeholder, fields, make } = options;
+  const parse = (text: string): T | string => {
+    const parts: Partial<Record<F, readonly string[]>> = {};
+    for (const word of text.trim().split(/\s+/)) {
+      const equals = word.indexOf('=');
+      const field = fields.find((name) => name === word.slice(0, equals));
+      if (equals < 0 || field === undefined) return `'${word}' is none of ${fields.join('=…, ')}=…`;
+      if (parts[field] !== undefined) return `${field} is given twice`;
+      parts[field] = word
+        .slice(equals + 1)
+        .split(',')
+        .filter((part) => part !== '');
+    }
+    return make(parts);
+  };
+  const schema = z.string().transform((text, context): T => {
+    const value = parse(text);
+    if (typeof value !== 'string') return value;
+    context.addIssue({ code: 'custom', message: value });
+    return z.NEVER;
+  });
+  return { placeholder, expected: placeholder, schema, fields, separator: ';' };
 }

@@ -20,8 +20,8 @@ export function printSettings(
     const value = option.list
       ? document.createNode(setting.texts)
       : document.createNode(setting.texts[0] ?? '');
-    for (const scalar of isSeq(value) ? value.items : [value]) {
-      if (isScalar(scalar)) scalar.comment = ` ${setting.source}`;
+    for (const [index, scalar] of (isSeq(value) ? value.items : [value]).entries()) {
+      if (isScalar(scalar)) scalar.comment = ` ${setting.sources?.[index] ?? setting.source}`;
     }
     groupAt(document, path.slice(0, -1)).add({ key: document.createNode(path.at(-1)), value });
   }

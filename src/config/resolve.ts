@@ -21,6 +21,8 @@ export interface Sources {
 export interface Setting {
   readonly texts: readonly string[];
   readonly source: string;
+  /** Of each text, when they stand on lines of their own. */
+  readonly sources?: readonly string[];
 }
 
 export interface Resolved<T extends OptionTable> {
@@ -35,7 +37,7 @@ export interface Resolved<T extends OptionTable> {
  */
 export function resolveOptions<const T extends OptionTable>(table: T, sources: Sources): Resolved<T> {
   const keys = Object.keys(table);
-  const file = sources.file === undefined ? undefined : readConfigFile(sources.file, keys);
+  const file = sources.file === undefined ? undefined : readConfigFile(sources.file, keys, table);
   const problems = [...(file?.problems ?? [])];
   const settings = new Map<string, Setting>();
   const values: Record<string, unknown> = {};
@@ -66,7 +68,7 @@ export function unknownVariables(
     });
 }
 
-function readConfigFile(file: string, keys: readonly string[]): FileContent {
+function readConfigFile(file: string, keys: readonly string[], table: OptionTable): FileContent {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -75,7 +77,7 @@ function readConfigFile(file: string, keys: readonly string[]): FileContent {
     const reason = code === 'ENOENT' ? 'there is no such file' : (error as Error).message;
     throw new ConfigError([`cannot read the configuration ${file}: ${reason}`]);
   }
-  return readConfigText(text, file, keys);
+  return readConfigText(text, file, keys, (key) => table[key]?.kind.fields);
 }
 
 function choose(
@@ -85,46 +87,57 @@ function choose(
   file: FileContent | undefined,
   earlier: ReadonlyMap<string, Setting>,
 ): Setting | undefined {
+  const separator = option.kind.separator ?? ',';
   const flag = flagName(key);
   const given = sources.flags?.[flag];
   if (given !== undefined && given.length > 0) {
-    return { texts: option.list ? given.flatMap(split) : given.slice(-1), source: `flag --${flag}` };
+    return {
+      texts: option.list ? given.flatMap((each) => split(each, separator)) : given.slice(-1),
+      source: `flag --${flag}`,
+    };
   }
   const variable = environmentName(key);
   const text = sources.environment?.[variable];
   if (text !== undefined) {
-    return { texts: option.list ? split(text) : [text], source: `environment ${variable}` };
+    return { texts: option.list ? split(text, separator) : [text], source: `environment ${variable}` };
   }
   const entry: FileEntry | undefined = file?.entries.get(key);
   if (entry) {
     // A list where one value belongs is kept whole, so that reading it reports the line.
     const texts = option.list || !entry.list ? entry.texts : [entry.texts.join(', ')];
-    return { texts, source: `${sources.file}:${entry.line}` };
+    const lines = texts.length === entry.lines.length && option.list ? entry.lines : undefined;
+    return {
+      texts,
+      source: `${sources.file}:${entry.line}`,
+      ...(lines && { sources: lines.map((line) => `${sources.file}:${line}`) }),
+    };
   }
   const fallback =
     typeof option.fallback === 'function'
       ? option.fallback((other) => earlier.get(other)?.texts.join(','))
       : option.fallback;
   if (fallback === undefined) return undefined;
-  return { texts: option.list ? split(fallback) : [fallback], source: 'default' };
+  return { texts: option.list ? split(fallback, separator) : [fallback], source: 'default' };
 }
 
-function split(text: string): string[] {
+function split(text: string, separator: string): string[] {
   return text
-    .split(',')
+    .split(separator)
     .map((part) => part.trim())
     .filter((part) => part !== '');
 }
 
 function read(key: string, option: Option, setting: Setting | undefined, problems: string[]): unknown {
   const parsed: unknown[] = [];
-  for (const text of setting?.texts ?? []) {
+  for (const [index, text] of (setting?.texts ?? []).entries()) {
     const result = option.kind.schema.safeParse(text);
-    if (result.success) parsed.push(result.data);
-    else
-      problems.push(
-        `${key}: '${text.slice(0, 200)}' (${setting?.source}) is wrong: expected ${option.kind.expected}`,
-      );
+    if (result.success) {
+      parsed.push(result.data);
+      continue;
+    }
+    const source = setting?.sources?.[index] ?? setting?.source;
+    const reason = result.error.issues[0]?.message ?? `expected ${option.kind.expected}`;
+    problems.push(`${key}: '${text.slice(0, 200)}' (${source}) is wrong: ${reason}`);
   }
   return option.list ? parsed : parsed[0];
 }

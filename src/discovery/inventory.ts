@@ -64,7 +64,7 @@ export function syncInventory(options: {
   const send = async (method: 'PUT' | 'PATCH', { bytes, parts }: JsonBody): Promise<number> => {
     const signal = AbortSignal.any([cut.signal, AbortSignal.timeout(timing.answerDeadlineMs)]);
     const headers = { 'content-type': 'application/json', 'content-length': String(bytes) };
-    const body = Readable.from(parts, { objectMode: false });
+    const body = (): Readable => Readable.from(parts(), { objectMode: false });
     const response = await client.request(url, { method, headers, body, signal });
     const answer = await client.read(response, MAX_ANSWER_BYTES);
     if (response.status === 404 && method === 'PATCH') return response.status;

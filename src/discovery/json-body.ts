@@ -3,7 +3,8 @@ import type { InfoHash } from '#torrent';
 
 export interface JsonBody {
   readonly bytes: number;
-  readonly parts: Iterable<string>;
+  /** Makes the text, each time from its beginning. */
+  readonly parts: () => Iterable<string>;
 }
 
 const PART_ENTRIES = 1_000;
@@ -24,7 +25,7 @@ export function jsonWithLists(
     bytes += start.length + list.length * ENTRY_BYTES + Math.max(0, list.length - 1) + ']'.length;
     return { start, list };
   });
-  return { bytes, parts: partsOf(opening, named) };
+  return { bytes, parts: () => partsOf(opening, named) };
 }
 
 function* partsOf(

@@ -3,6 +3,7 @@
  * follower on the thread that holds its state, and lets the process exit while nothing is asked.
  */
 import { Worker } from 'node:worker_threads';
+import type { DigestAlgorithm } from '#oci';
 import type { Job, JobAnswer, JobMessage, JobResult } from './protocol.ts';
 
 export interface Hashing {
@@ -15,10 +16,12 @@ export interface Hashing {
     pieces: Uint8Array,
     which: readonly number[],
   ): Promise<readonly boolean[]>;
+  /** The hex digest of a file. */
+  digestFile(path: string, algorithm: DigestAlgorithm): Promise<string>;
   /** The hex sha256 of a file. */
   sha256File(path: string): Promise<string>;
-  /** A sha256 of a file that is still being written, computed as its front grows. */
-  followDigest(path: string): DigestFollower;
+  /** The digest (by default sha256) of a file that is still being written, computed as its front grows. */
+  followDigest(path: string, algorithm?: DigestAlgorithm): DigestFollower;
   /** Ends the threads; what was asked and is not done rejects. */
   close(): Promise<void>;
 }
@@ -26,7 +29,7 @@ export interface Hashing {
 export interface DigestFollower {
   /** The bytes before `upTo` may be read now. Returns at once. */
   advance(upTo: number): void;
-  /** The hex sha256 of the first `size` bytes; ends the follower. Rejects when the file could not be read. */
+  /** The hex digest of the first `size` bytes; ends the follower. Rejects when the file could not be read. */
   finish(size: number): Promise<string>;
   /** Ends it without an answer. */
   abort(): void;
@@ -100,13 +103,14 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
     hashPieces: async (path, pieceLength) => (await run({ op: 'pieces', path, pieceLength })) as Uint8Array,
     checkPieces: async (path, pieceLength, pieces, which) =>
       (await run({ op: 'check', path, pieceLength, pieces, which })) as readonly boolean[],
-    sha256File: async (path) => (await run({ op: 'sha256', path })) as string,
-    followDigest(path) {
+    digestFile: async (path, algorithm) => (await run({ op: 'digest', path, algorithm })) as string,
+    sha256File: async (path) => (await run({ op: 'digest', path, algorithm: 'sha256' })) as string,
+    followDigest(path, algorithm = 'sha256') {
       const thread = choose();
       const follower = nextId++;
       // A failed step ends the follower in its thread; `finish` then rejects and tells the caller.
       const step = (job: Job): void => void ask(thread, job).catch(() => undefined);
-      step({ op: 'follow', follower, path });
+      step({ op: 'follow', follower, path, algorithm });
       return {
         advance: (upTo) => step({ op: 'advance', follower, upTo }),
         finish: async (size) => (await ask(thread, { op: 'finish', follower, size })) as string,

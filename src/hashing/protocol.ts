@@ -1,3 +1,5 @@
+import type { DigestAlgorithm } from '#oci';
+
 /** What the pool and its worker threads say to each other. Only names and numbers cross, never bytes of a blob. */
 export type Job =
   | { readonly op: 'pieces'; readonly path: string; readonly pieceLength: number }
@@ -8,8 +10,13 @@ export type Job =
       readonly pieces: Uint8Array;
       readonly which: readonly number[];
     }
-  | { readonly op: 'sha256'; readonly path: string }
-  | { readonly op: 'follow'; readonly follower: number; readonly path: string }
+  | { readonly op: 'digest'; readonly path: string; readonly algorithm: DigestAlgorithm }
+  | {
+      readonly op: 'follow';
+      readonly follower: number;
+      readonly path: string;
+      readonly algorithm: DigestAlgorithm;
+    }
   | { readonly op: 'advance'; readonly follower: number; readonly upTo: number }
   | { readonly op: 'finish'; readonly follower: number; readonly size: number }
   | { readonly op: 'abort'; readonly follower: number };

@@ -1,6 +1,6 @@
 /**
  * A hashing thread: reads the files itself, with blocking calls and one buffer, since nothing else
- * runs here. A follower keeps a sha256 open while its file grows.
+ * runs here. A follower keeps a digest open while its file grows.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
@@ -80,14 +80,14 @@ function run(job: Job): JobResult {
           return hashPiece(fd, size, job.pieceLength, index).equals(expected);
         }),
       );
-    case 'sha256':
+    case 'digest':
       return withFile(job.path, (fd, size) => {
-        const hash = createHash('sha256');
+        const hash = createHash(job.algorithm);
         hashRange(fd, hash, 0, size);
         return hash.digest('hex');
       });
     case 'follow':
-      followers.set(job.follower, { fd: openSync(job.path, 'r'), hash: createHash('sha256'), at: 0 });
+      followers.set(job.follower, { fd: openSync(job.path, 'r'), hash: createHash(job.algorithm), at: 0 });
       return undefined;
     case 'advance':
       advance(following(job.follower), job.upTo);

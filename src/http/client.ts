@@ -18,7 +18,8 @@ export interface HttpResponse {
 export interface HttpRequestOptions {
   readonly method?: 'GET' | 'HEAD' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string | Uint8Array | Readable;
+  /** A function makes the body anew when the request must be sent twice. */
+  readonly body?: string | Uint8Array | Readable | (() => Readable);
   readonly signal?: AbortSignal;
   /** Passed on as X-Request-Id, so that one id follows a pull through every hop. */
   readonly requestId?: string;
@@ -57,7 +58,7 @@ export async function createHttpClient(options: {
           ...init.headers,
           ...(init.requestId !== undefined && { 'x-request-id': init.requestId }),
         },
-        body: init.body ?? null,
+        body: typeof init.body === 'function' ? init.body() : (init.body ?? null),
         signal: init.signal ?? null,
       });
       const headers: Record<string, string> = {};

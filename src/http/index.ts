@@ -3,8 +3,9 @@
  * request, health and metrics routes, error bodies, draining) and one client set-up (custom CA,
  * deadlines, the request id passed on).
  */
+
 export { readBody, receiveBody } from './body.ts';
-export { createHttpClient, type HttpClient, type HttpResponse } from './client.ts';
+export { createHttpClient, type HttpClient, type HttpRequestOptions, type HttpResponse } from './client.ts';
 export { formatHostPort, type HostPort, parseHostPort } from './host-port.ts';
 export { ProblemError } from './problem.ts';
 export { type ByteSource, sendBody } from './send.ts';

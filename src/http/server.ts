@@ -87,7 +87,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     const line = {
       reqId: request.id,
       method: request.method,
-      url: request.url,
+      url: withoutSecrets(request.url),
       status: reply.statusCode,
       ms: Math.round(reply.elapsedTime * 10) / 10,
       remote: request.ip,
@@ -130,6 +130,11 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       });
     },
   };
+}
+
+/** A passkey in a URL opens what it names: it is no matter for a log. */
+function withoutSecrets(url: string): string {
+  return url.replace(/([?&](?:passkey|password|token|refresh_token)=)[^&]*/gi, '$1[redacted]');
 }
 
 /** What is left of a body after the answer is dropped as it comes; a client that never ends it is cut. */

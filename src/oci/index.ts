@@ -3,7 +3,18 @@
  * manifests, errors, ranges and the paths of `/v2`. Text from outside becomes a typed value here,
  * once, or is refused with the specification's error code.
  */
-export { type Digest, digestHex, parseDigest, sha256DigestOf, toSha256Digest } from './digest.ts';
+export {
+  type Digest,
+  type DigestAlgorithm,
+  digestAlgorithm,
+  digestHex,
+  digestOf,
+  digestOfHex,
+  parseDigest,
+  parseDigestAlgorithm,
+  sha256DigestOf,
+  toSha256Digest,
+} from './digest.ts';
 export { OciError, type OciErrorCode } from './errors.ts';
 export {
   isIndexMediaType,

@@ -4,7 +4,7 @@
  */
 import type { Level } from 'level';
 import { inBatches } from '#database';
-import { type Digest, toSha256Digest } from '#oci';
+import { type Digest, digestHex, digestOfHex } from '#oci';
 import { type InfoHash, parseInfoHash } from './info-hash.ts';
 import { encodeMetainfo, type Metainfo, parseMetainfo } from './metainfo.ts';
 
@@ -33,7 +33,7 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
     get,
     async byInfoHash(infoHash) {
       const hex = await digests.get(infoHash);
-      return hex === undefined ? undefined : get(toSha256Digest(hex));
+      return hex === undefined ? undefined : get(digestOfHex(hex));
     },
     async put(value, { sync } = { sync: true }) {
       await level.batch<string, string | Uint8Array>(
@@ -43,7 +43,7 @@ export function openMetainfoCatalog(level: Level<string, Uint8Array>): MetainfoC
             type: 'put',
             sublevel: digests,
             key: value.infoHash,
-            value: value.digest.slice('sha256:'.length),
+            value: digestHex(value.digest),
           },
         ],
         { sync },

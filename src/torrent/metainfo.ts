@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { formatMember, type MemberAddress, parseMembers } from '#multiaddr';
-import { type Digest, digestHex, toSha256Digest } from '#oci';
+import { type Digest, digestHex, digestOfHex } from '#oci';
 import { type Bencoded, BencodeError, decodeBencode, encodeBencode } from './bencode.ts';
 import type { InfoHash } from './info-hash.ts';
 
@@ -132,11 +132,13 @@ export function parseMetainfo(bytes: Uint8Array): Metainfo {
   if (!(name instanceof Uint8Array) || !(pieces instanceof Uint8Array))
     throw new MetainfoError('name or pieces is not a string');
   const hex = Buffer.from(name).toString('latin1');
-  if (!/^[0-9a-f]{64}$/.test(hex)) throw new MetainfoError('name is not a hex sha256');
+  if (!/^(?:[0-9a-f]{64}|[0-9a-f]{128})$/.test(hex)) {
+    throw new MetainfoError('name is not a hex sha256 or sha512');
+  }
   if (pieceLength !== pieceLengthFor(length))
     throw new MetainfoError('piece length does not follow from the length');
   if (isPrivate !== 1) throw new MetainfoError('not private');
-  return createMetainfo({ digest: toSha256Digest(hex), length, pieces, sources: readSources(outer) });
+  return createMetainfo({ digest: digestOfHex(hex), length, pieces, sources: readSources(outer) });
 }
 
 function decode(bytes: Uint8Array): Bencoded {

@@ -1,0 +1,64 @@
+/**
+ * The sha256 of an upload while it comes. The first bytes are hashed here, which is all there is to do for a
+ * small blob; for a larger one a thread reads the file behind the writer, and the event loop is spared.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import type { DigestFollower, Hashing } from '#hashing';
+import type { DigestAlgorithm } from '#oci';
+
+/** Hashed in a millisecond; a thread takes part of one to be told. */
+const SMALL_BYTES = 1024 * 1024;
+/** What comes is told to the thread in steps of this size: a message costs the event loop as much as writing them. */
+const TELL_BYTES = 4 * 1024 * 1024;
+
+export type UploadHashing = Pick<Hashing, 'followDigest' | 'digestFile'>;
+
+export interface UploadDigest {
+  /** These bytes were written to the file, and it has `size` bytes now. */
+  written(chunks: readonly Uint8Array[], size: number): void;
+  /** The hex sha256 of the file's first `size` bytes, all that was written. May be asked again, at the price of hashing anew. */
+  hex(size: number): Promise<string>;
+  /** Lets go of the file. */
+  close(): void;
+}
+
+/** `size`: what the file holds already. */
+export function createUploadDigest(
+  path: string,
+  size: number,
+  hashing: UploadHashing,
+  algorithm: DigestAlgorithm = 'sha256',
+): UploadDigest {
+  let small: Hash | undefined = size === 0 ? createHash(algorithm) : undefined;
+  let follower: DigestFollower | undefined;
+  let lost = false;
+  let told = 0;
+
+  const follow = (upTo: number): void => {
+    small = undefined;
+    follower ??= hashing.followDigest(path, algorithm);
+    if (upTo - told < TELL_BYTES) return;
+    told = upTo;
+    follower.advance(upTo);
+  };
+  return {
+    written(chunks, now) {
+      if (small && now <= SMALL_BYTES) for (const chunk of chunks) small.update(chunk);
+      else if (!lost) follow(now);
+    },
+    async hex(now) {
+      if (small) return small.copy().digest('hex');
+      if (!follower) return hashing.digestFile(path, algorithm);
+      const running = follower;
+      follower = undefined;
+      lost = true;
+      // The follower is lost with its thread; the bytes are not.
+      return running.finish(now).catch(() => hashing.digestFile(path, algorithm));
+    },
+    close() {
+      follower?.abort();
+      follower = undefined;
+      lost = true;
+    },
+  };
+}

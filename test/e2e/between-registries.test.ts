@@ -1,0 +1,143 @@
+/** Copies between registries with real clients: two origins, and Debian's docker-registry; deletes, artifacts, many platforms. */
+import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { ask, putAt, someImage } from '../conformance/support.ts';
+import { needs } from '../support/debian.ts';
+import { INDEX, LAYER, MANIFEST, pushBlob, temporaryFolder, testOrigin } from '../support/origin.ts';
+import { freePort } from '../support/shoal.ts';
+
+const exec = promisify(execFile);
+const PLAIN = ['--preserve-digests', '--src-tls-verify=false', '--dest-tls-verify=false'];
+
+async function run(file: string, ...args: string[]): Promise<string> {
+  const { stdout } = await exec(file, args, { maxBuffer: 16 << 20, timeout: 120_000 });
+  return stdout;
+}
+
+async function dockerRegistry(t: Test): Promise<{ url: string }> {
+  const folder = await temporaryFolder(t);
+  const address = `127.0.0.1:${await freePort()}`;
+  const config = path.join(folder, 'config.yml');
+  const storage = { filesystem: { rootdirectory: folder }, delete: { enabled: true } };
+  await writeFile(config, JSON.stringify({ version: 0.1, storage, http: { addr: address } }));
+  const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
+  t.teardown(() => child.kill());
+  const url = `http://${address}`;
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    if (
+      await fetch(`${url}/v2/`).then(
+        (answer) => answer.ok,
+        () => false,
+      )
+    )
+      return { url };
+    await delay(100);
+  }
+  throw new Error('docker-registry did not start');
+}
+
+/** An index of two platforms under the tag `many`; answers with its digest. */
+async function manyPlatforms(origin: Awaited<ReturnType<typeof testOrigin>>, name: string): Promise<string> {
+  const manifests = [];
+  for (const architecture of ['amd64', 'arm64']) {
+    const config = Buffer.from(
+      JSON.stringify({ architecture, os: 'linux', rootfs: { type: 'layers', diff_ids: [] } }),
+    );
+    const layer = Buffer.from(`layer for ${architecture}`);
+    const bytes = Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: MANIFEST,
+        config: {
+          mediaType: 'application/vnd.oci.image.config.v1+json',
+          digest: await pushBlob(origin, name, config),
+          size: config.length,
+        },
+        layers: [
+          {
+            mediaType: LAYER.replace('+gzip', ''),
+            digest: await pushBlob(origin, name, layer),
+            size: layer.length,
+          },
+        ],
+      }),
+    );
+    const digest = sha256(bytes);
+    t.equal((await putAt(origin, `/v2/${name}/manifests/${digest}`, bytes)).status, 201);
+    manifests.push({
+      mediaType: MANIFEST,
+      digest,
+      size: bytes.length,
+      platform: { architecture, os: 'linux' },
+    });
+  }
+  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: INDEX, manifests }));
+  t.equal((await putAt(origin, `/v2/${name}/manifests/many`, index, INDEX)).status, 201);
+  return sha256(index);
+}
+
+t.test('an image index goes from origin to docker-registry to another origin, unchanged', async (t) => {
+  await needs(t, ['skopeo', 'docker-registry']);
+  const [first, second] = [await testOrigin(t), await testOrigin(t)];
+  const between = await dockerRegistry(t);
+  const digest = await manyPlatforms(first, 'team/app');
+  const hosts = [first, between, second].map(({ url }) => new URL(url).host);
+  for (const [from, to] of [
+    [hosts[0], hosts[1]],
+    [hosts[1], hosts[2]],
+  ]) {
+    await run(
+      'skopeo',
+      'copy',
+      '--all',
+      ...PLAIN,
+      `docker://${from}/team/app:many`,
+      `docker://${to}/team/app:many`,
+    );
+  }
+  for (const target of [first, between, second]) {
+    const head = await ask(target, 'HEAD', '/v2/team/app/manifests/many', { headers: { accept: INDEX } });
+    t.same([head.status, head.headers['docker-content-digest']], [200, digest]);
+  }
+  const image = `docker://${hosts[2]}/team/app`;
+  t.match(JSON.parse(await run('skopeo', 'list-tags', '--tls-verify=false', image)), { Tags: ['many'] });
+  const inspect = ['inspect', '--tls-verify=false', '--raw'];
+  const raw = JSON.parse(await run('skopeo', ...inspect, `${image}:many`)) as { manifests: unknown[] };
+  t.equal(raw.manifests.length, 2);
+  await run('skopeo', 'delete', '--tls-verify=false', `${image}:many`);
+  t.equal((await ask(second, 'HEAD', '/v2/team/app/manifests/many')).status, 404);
+  await t.rejects(run('skopeo', ...inspect, `${image}:many`));
+  t.equal((await ask(first, 'HEAD', '/v2/team/app/manifests/many')).status, 200, 'the source keeps it');
+});
+
+t.test('an artifact and what refers to it, copied between two origins', async (t) => {
+  await needs(t, ['skopeo']);
+  const [first, second] = [await testOrigin(t), await testOrigin(t)];
+  const image = await someImage(first, 'art', 'sha256', { artifactType: 'application/vnd.example.thing' });
+  const subject = { mediaType: MANIFEST, digest: image.digest, size: image.bytes.length };
+  const signature = await someImage(first, 'art', 'sha256', {
+    subject,
+    artifactType: 'application/vnd.example.signature',
+  });
+  for (const [tag, { bytes }] of [
+    ['thing', image],
+    ['signature', signature],
+  ] as const) {
+    t.equal((await putAt(first, `/v2/art/manifests/${tag}`, bytes)).status, 201);
+    const [from, to] = [first, second].map(({ url }) => `docker://${new URL(url).host}/art:${tag}`);
+    await run('skopeo', 'copy', ...PLAIN, from ?? '', to ?? '');
+  }
+  const list = await ask(second, 'GET', `/v2/art/referrers/${image.digest}`);
+  t.match(list.json(), {
+    manifests: [{ digest: signature.digest, artifactType: 'application/vnd.example.signature' }],
+  });
+});
+
+function sha256(bytes: Buffer): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
