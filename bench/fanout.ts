@@ -2,7 +2,8 @@
  * A rollout: N nodes, each behind a limited link of its own, want the same blobs at the same time.
  *
  *     sudo node bench/fanout.ts [--nodes 8] [--rate 100mbit] [--size MiB] [--blobs 1] [--slow N] [--kill N]
- *                               [--stagger SECONDS] [--only shoal,libp2p,libtorrent] [--flags '…'] [--json] [--plot FILE.svg]
+ *                               [--garbage N] [--stagger SECONDS] [--only shoal,libp2p,libtorrent] [--flags '…']
+ *                               [--json] [--plot FILE.svg]
  *
  * Shoal runs as its users run it: an origin and N agents, pulled from through their mirrors, over plain TCP
  * (`shoal`) or over libp2p (`libp2p`). The first run after a change of the code also fills the cache of
@@ -10,32 +11,37 @@
  * runs as a seed and N downloaders that all know each other. Both in the same run. Prints when the
  * first, the median and the last node had everything, the last ÷ the bound (bytes ÷ link rate), and what
  * the seed sent ÷ the bytes. Every node's sha256 is checked. --slow nodes have a tenth of the rate; --kill
- * nodes are killed half-way; --stagger starts the nodes one after another.
+ * nodes are killed half-way; --stagger starts the nodes one after another; --garbage adds members over plain
+ * TCP that claim every piece and send random bytes (with `shoal` alone). With --slow or --garbage each engine
+ * runs twice, first with all nodes at the full rate and honest, and the last line says how much later the others were.
+ *
+ * Bars (last ÷ bound, seed ÷ bytes): 1.25 and 1.2; six blobs of 300 MB (--blobs 6 --size 286) 1.3; --kill of a
+ * quarter 1.4; --stagger 5 at most 1.5 blobs from the seed; --slow 1 the others at most 1.10 × as late; --garbage 1
+ * with --nodes 4 below 1.20 ×; 16 nodes at 50mbit 1.3 and 1.25; libp2p at most 1.10 × what plain TCP takes.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { runLibtorrent } from './fanout/libtorrent.ts';
 import { createNetwork } from './fanout/network.ts';
 import { runShoal } from './fanout/shoal.ts';
 import { warmMemory } from './fanout/warm.ts';
+import { numberOf, readOptions } from './measure/options.ts';
 import { drawFanout, type FanoutRow } from './plot/figures.ts';
 
-const { values } = parseArgs({
-  options: {
-    nodes: { type: 'string', default: '8' },
-    rate: { type: 'string', default: '100mbit' },
-    size: { type: 'string', default: '128' },
-    blobs: { type: 'string', default: '1' },
-    slow: { type: 'string', default: '0' },
-    kill: { type: 'string', default: '0' },
-    stagger: { type: 'string', default: '0' },
-    only: { type: 'string', default: 'shoal,libtorrent' },
-    flags: { type: 'string', default: '' },
-    json: { type: 'boolean', default: false },
-    plot: { type: 'string' },
-  },
+const values = readOptions(import.meta.filename, {
+  nodes: { type: 'string', default: '8' },
+  rate: { type: 'string', default: '100mbit' },
+  size: { type: 'string', default: '128' },
+  blobs: { type: 'string', default: '1' },
+  slow: { type: 'string', default: '0' },
+  kill: { type: 'string', default: '0' },
+  garbage: { type: 'string', default: '0' },
+  stagger: { type: 'string', default: '0' },
+  only: { type: 'string', default: 'shoal,libtorrent' },
+  flags: { type: 'string', default: '' },
+  json: { type: 'boolean', default: false },
+  plot: { type: 'string' },
 });
 
 export interface Scenario {
@@ -46,6 +52,8 @@ export interface Scenario {
   /** How many of the last nodes have a tenth of the rate, or are killed half-way. */
   readonly slow: number;
   readonly kill: number;
+  /** Members that send random bytes, in nodes of their own behind the others. */
+  readonly garbage: number;
   readonly staggerSeconds: number;
   /** More flags for the agents. */
   readonly flags: readonly string[];
@@ -58,62 +66,118 @@ export interface Outcome {
   readonly total: number;
   /** Payload bytes that the seed sent. */
   readonly seedBytes: number;
+  /** What became of the garbage, when there was any: blocks that were sent, and pieces that nodes refused. */
+  readonly garbage?: { readonly blocks: number; readonly rejected: number };
 }
 
-const blobs = Number(values.blobs);
-const total = Number(values.size) * 1024 ** 2;
+const blobs = numberOf('blobs', values.blobs, 1);
+const total = numberOf('size', values.size, 1) * 1024 ** 2;
 const scenario: Scenario = {
-  nodes: Number(values.nodes),
+  nodes: numberOf('nodes', values.nodes, 1),
   bytesPerSecond: (Number.parseFloat(values.rate) * 1e6) / 8,
   sizes: Array.from({ length: blobs }, () => Math.floor(total / blobs)),
-  slow: Number(values.slow),
-  kill: Number(values.kill),
-  staggerSeconds: Number(values.stagger),
+  slow: numberOf('slow', values.slow),
+  kill: numberOf('kill', values.kill),
+  garbage: numberOf('garbage', values.garbage),
+  staggerSeconds: numberOf('stagger', values.stagger),
   flags: values.flags.split(' ').filter((flag) => flag !== ''),
 };
+/** What is run, the untroubled first when there is something to compare with it. */
+const troubled = scenario.slow > 0 || scenario.garbage > 0;
+const scenarios = troubled ? [{ ...scenario, slow: 0, garbage: 0 }, scenario] : [scenario];
 const engines = {
   shoal: (...given: Parameters<typeof runLibtorrent>) => runShoal('tcp', ...given),
   libp2p: (...given: Parameters<typeof runLibtorrent>) => runShoal('libp2p', ...given),
   libtorrent: runLibtorrent,
 } as const;
+type Engine = keyof typeof engines;
+const only = values.only.split(',') as Engine[];
+const unknown = only.find((name) => !Object.hasOwn(engines, name));
+if (unknown !== undefined) {
+  console.error(`--only ${unknown}: there are ${Object.keys(engines).join(', ')}`);
+  process.exit(2);
+}
+if (scenario.garbage > 0 && only.some((name) => name !== 'shoal')) {
+  console.error('--garbage is for plain TCP: add --only shoal');
+  process.exit(2);
+}
 const bytes = scenario.sizes.reduce((sum, size) => sum + size, 0);
 const bound = bytes / scenario.bytesPerSecond + scenario.staggerSeconds * (scenario.nodes - 1);
 
-console.log(
-  `${scenario.nodes} nodes at ${values.rate}, ${blobs} blob(s) of ${values.size} MiB in all, bound ${bound.toFixed(1)} s`,
-);
-console.log('engine       first   median     last   last ÷ bound   seed ÷ bytes');
-const rows: FanoutRow[] = [];
-for (const name of values.only.split(',') as (keyof typeof engines)[]) {
+/** The bars of issue and README: last ÷ bound, and seed ÷ bytes. */
+function bars({ nodes, kill, staggerSeconds }: Scenario): { ratio: number | undefined; seed: number } {
+  if (staggerSeconds > 0) return { ratio: undefined, seed: 1.5 };
+  if (kill > 0) return { ratio: 1.4, seed: 1.5 };
+  if (blobs > 1 || nodes >= 16) return { ratio: 1.3, seed: 1.25 };
+  return { ratio: 1.25, seed: 1.2 };
+}
+
+async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: number }> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-fanout-'));
-  const network = await createNetwork(scenario.nodes + 1, values.rate);
+  const network = await createNetwork(chosen.nodes + chosen.garbage + 1, values.rate);
   try {
-    for (let index = scenario.nodes - scenario.slow + 1; index <= scenario.nodes; index += 1) {
+    for (let index = chosen.nodes - chosen.slow + 1; index <= chosen.nodes; index += 1) {
       await network.setRate(index, `${Number.parseFloat(values.rate) / 10}mbit`);
     }
-    await warmMemory(folder, bytes * (scenario.nodes + 1));
-    const outcome = await engines[name](scenario, network, folder);
-    const full = outcome.seconds.slice(0, scenario.nodes - scenario.slow);
+    await warmMemory(folder, bytes * (chosen.nodes + 1));
+    const outcome = await engines[name](chosen, network, folder);
+    // The same nodes are looked at whether the slow ones are slow in this run or not.
+    const full = outcome.seconds.slice(0, chosen.nodes - scenario.slow);
     const done = full.filter((value) => value !== undefined).sort((a, b) => a - b);
-    const last = scenario.staggerSeconds > 0 ? outcome.total : (done.at(-1) ?? Number.NaN);
+    const last = chosen.staggerSeconds > 0 ? outcome.total : (done.at(-1) ?? Number.NaN);
     const row = {
-      engine: name,
+      engine: troubled && chosen !== scenario ? `${name} alone` : name,
       first: done[0] ?? Number.NaN,
       median: done[done.length >> 1] ?? Number.NaN,
       last,
       ratio: last / bound,
       seed: outcome.seedBytes / bytes,
+      ...(outcome.garbage !== undefined && { garbage: outcome.garbage }),
     };
-    rows.push(row);
     const cell = (value: number): string => `${value.toFixed(1)} s`.padStart(8);
     console.log(
       values.json
         ? JSON.stringify(row)
-        : `${name.padEnd(10)}${cell(row.first)} ${cell(row.median)} ${cell(row.last)}${row.ratio.toFixed(2).padStart(15)}${row.seed.toFixed(2).padStart(15)}`,
+        : `${row.engine.padEnd(13)}${cell(row.first)} ${cell(row.median)} ${cell(row.last)}${row.ratio.toFixed(2).padStart(15)}${row.seed.toFixed(2).padStart(15)}`,
     );
+    if (outcome.garbage !== undefined && !values.json) {
+      console.log(
+        `  ${outcome.garbage.blocks} blocks of garbage sent, ${outcome.garbage.rejected} pieces refused`,
+      );
+    }
+    return row;
   } finally {
     await network.close();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+if (!values.json) {
+  const bar = bars(scenario);
+  console.log(
+    `${scenario.nodes} nodes at ${values.rate}, ${blobs} blob(s) of ${values.size} MiB in all, bound ${bound.toFixed(1)} s`,
+  );
+  console.log('engine          first   median     last   last ÷ bound   seed ÷ bytes');
+  console.log(
+    `${'bar'.padEnd(13)}${(bar.ratio?.toFixed(2) ?? '').padStart(41)}${bar.seed.toFixed(2).padStart(15)}`,
+  );
+}
+const rows: FanoutRow[] = [];
+for (const name of only) {
+  const lasts: number[] = [];
+  for (const chosen of scenarios) {
+    const row = await run(name, chosen);
+    rows.push(row);
+    lasts.push(row.last);
+  }
+  const [alone, beside] = lasts;
+  if (alone === undefined || beside === undefined) continue;
+  const bar = scenario.garbage > 0 ? 1.2 : 1.1;
+  const later = { engine: name, laterThanAlone: beside / alone, bar };
+  console.log(
+    values.json
+      ? JSON.stringify(later)
+      : `${name}: the others were done after ${later.laterThanAlone.toFixed(2)} × the time without; bar ${bar}`,
+  );
 }
 if (values.plot !== undefined) await writeFile(values.plot, drawFanout(rows));

@@ -14,23 +14,21 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { fillCache } from './idle/fill.ts';
 import { type SoakSample, soak } from './idle/soak.ts';
+import { readOptions } from './measure/options.ts';
 import { activeResources, cpuSeconds, memoryMib, openFiles, startMeasured } from './measure/program.ts';
 import { drawSoak, drawStarts } from './plot/figures.ts';
 
-const { values } = parseArgs({
-  options: {
-    blobs: { type: 'string', default: '100000' },
-    idle: { type: 'string', default: '30' },
-    rounds: { type: 'string', default: '3' },
-    soak: { type: 'string', default: '10000' },
-    only: { type: 'string', default: 'start,soak' },
-    folder: { type: 'string', default: os.tmpdir() },
-    json: { type: 'boolean', default: false },
-    plot: { type: 'string' },
-  },
+const values = readOptions(import.meta.filename, {
+  blobs: { type: 'string', default: '100000' },
+  idle: { type: 'string', default: '30' },
+  rounds: { type: 'string', default: '3' },
+  soak: { type: 'string', default: '10000' },
+  only: { type: 'string', default: 'start,soak' },
+  folder: { type: 'string', default: os.tmpdir() },
+  json: { type: 'boolean', default: false },
+  plot: { type: 'string' },
 });
 
 interface StartSample {

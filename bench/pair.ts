@@ -17,21 +17,19 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
-import { parseArgs } from 'node:util';
 import { encodeMetainfo } from '#torrent';
+import { readOptions } from './measure/options.ts';
 import { type Described, describe, saveDescription, toMetainfo } from './pair/files.ts';
 import { drawPairRates } from './plot/figures.ts';
 
-const { values } = parseArgs({
-  options: {
-    size: { type: 'string', default: '1024' },
-    rounds: { type: 'string', default: '3' },
-    only: { type: 'string', default: 'shoal,libp2p,libtorrent,webtorrent,nginx' },
-    json: { type: 'boolean', default: false },
-    plot: { type: 'string' },
-    profile: { type: 'string' },
-    folder: { type: 'string', default: os.tmpdir() },
-  },
+const values = readOptions(import.meta.filename, {
+  size: { type: 'string', default: '1024' },
+  rounds: { type: 'string', default: '3' },
+  only: { type: 'string', default: 'shoal,libp2p,libtorrent,webtorrent,nginx' },
+  json: { type: 'boolean', default: false },
+  plot: { type: 'string' },
+  profile: { type: 'string' },
+  folder: { type: 'string', default: os.tmpdir() },
 });
 
 interface Result {

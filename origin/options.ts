@@ -24,6 +24,7 @@ import {
 import { accessConfig, accessOptions } from './access/options.ts';
 import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
+import { storageConfig, storageOptions } from './storage.ts';
 
 export const originOptions = defineOptions({
   listen: withDefault(hostPort, '127.0.0.1:5000', 'address of the registry, the tracker and /metrics'),
@@ -56,6 +57,7 @@ export const originOptions = defineOptions({
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   ...accessOptions,
   ...collectionOptions,
+  ...storageOptions,
   ...listenerOptions,
   'log.level': logLevel,
 });
@@ -64,6 +66,7 @@ export const originOptions = defineOptions({
 export function originConfig(values: Values<typeof originOptions>): OriginConfig {
   const { listen, advertise } = values;
   const tls = tlsFiles(values);
+  const storage = storageConfig(values);
   const transports = checkTransports(values);
   const peerListen = values['peer.listen'];
   const bittorrentListen = values['bittorrent.listen'];
@@ -79,6 +82,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
   return {
     listen,
     data: values.data,
+    ...(storage && { storage }),
     transports,
     peerListen,
     bittorrentListen,

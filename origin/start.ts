@@ -1,7 +1,7 @@
 /** Wires the origin's parts together, and takes them down in the order that loses nothing. */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { openBlobStore } from '#blobs';
+import { openBlobStore, openS3BlobStore, type S3Options } from '#blobs';
 import { checkAdmission } from '#config';
 import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
@@ -38,6 +38,8 @@ export interface OriginConfig {
   readonly tls?: TlsFiles;
   /** Folder of the blobs and the database; made when it is missing. */
   readonly data: string;
+  /** The bucket that blobs are kept in; undefined: files below `data`. Metadata is below `data` always. */
+  readonly storage?: S3Options | undefined;
   /** How members are reached, the preferred first; what is not listed is not spoken. Default libp2p, then TCP. */
   readonly transports?: readonly Transport[] | undefined;
   /** libp2p, for the swarm. */
@@ -95,7 +97,15 @@ export async function startOrigin(
   parts.defer(() => db.close());
   const hashing = parts.adopt(createHashing({ threads: 2 }), (it) => it.close());
   const root = path.join(config.data, 'blobs');
-  const blobs = parts.adopt(await openBlobStore({ root, level: db, hashing, log }), (it) => it.close());
+  const { storage } = config;
+  const blobs = parts.adopt(
+    storage
+      ? await openS3BlobStore({
+          ...{ uploads: path.join(root, 'uploads'), s3: storage, level: db, hashing, log },
+        })
+      : await openBlobStore({ root, level: db, hashing, log }),
+    (it) => it.close(),
+  );
   const collection = { ...DEFAULT_COLLECTION, ...config.collection };
   await upgradeMetadata(db, requirementsOf);
   const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
-import { open, writeFile } from 'node:fs/promises';
+import { open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parseMetainfo } from '#torrent';
 import { content, contentDigest } from '../../test/support/content.ts';
 import { sumMetric } from '../../test/support/metrics-text.ts';
 import type { Outcome, Scenario } from '../fanout.ts';
@@ -43,6 +45,7 @@ export async function runShoal(
     for (const index of agents.keys())
       await untilReady(processes, network.namespace(index), 'http://127.0.0.1:5001');
 
+    const liars = await startLiars(processes, network, scenario, { origin, digests, folder });
     const started = performance.now();
     const half = (scenario.sizes.reduce((sum, size) => sum + size, 0) / scenario.bytesPerSecond / 2) * 1000;
     const doomed = (index: number): boolean => index > scenario.nodes - scenario.kill;
@@ -67,11 +70,75 @@ export async function runShoal(
     return {
       seconds,
       total,
+      ...(liars.length > 0 && {
+        garbage: {
+          blocks: await endLiars(liars),
+          rejected: await sumOverAgents(processes, network, [...agents.keys()]),
+        },
+      }),
       seedBytes: sumMetric(metrics, 'shoal_origin_blob_bytes_total', { direction: 'out' }),
     };
   } finally {
     await processes.close();
   }
+}
+
+interface Liar {
+  readonly child: ReturnType<Processes['start']>;
+  next(): Promise<string>;
+}
+
+/** Members that send garbage, each in a node behind the others; they are announced when this resolves. */
+async function startLiars(
+  processes: Processes,
+  network: Network,
+  scenario: Scenario,
+  given: { readonly origin: string; readonly digests: readonly string[]; readonly folder: string },
+): Promise<Liar[]> {
+  const liars: Liar[] = [];
+  if (scenario.garbage === 0) return liars;
+  const infoHashes: string[] = [];
+  for (const digest of given.digests) {
+    const file = path.join(given.folder, 'torrent');
+    const url = `${given.origin}/v2/bench/blob/_shoal/torrents/${digest}`;
+    await processes.run(network.namespace(0), curl[0], [...curl.slice(1), '-o', file, url]);
+    infoHashes.push(parseMetainfo(await readFile(file)).infoHash);
+  }
+  for (let index = scenario.nodes + 1; index <= scenario.nodes + scenario.garbage; index += 1) {
+    const listen = `${network.address(index)}:6881`;
+    const args = [path.join(import.meta.dirname, 'garbage-peer.ts'), listen, given.origin, ...infoHashes];
+    const child = processes.start(network.namespace(index), process.execPath, args);
+    if (!child.stdout) throw new Error('no output');
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const next = async (): Promise<string> => String((await lines.next()).value);
+    if ((await next()) !== 'ready') throw new Error('the member that lies did not start');
+    liars.push({ child, next });
+  }
+  return liars;
+}
+
+/** Blocks that they sent. */
+async function endLiars(liars: readonly Liar[]): Promise<number> {
+  let blocks = 0;
+  for (const { child, next } of liars) {
+    child.stdin?.end();
+    blocks += Number((await next()).replace('sent ', ''));
+  }
+  return blocks;
+}
+
+async function sumOverAgents(
+  processes: Processes,
+  network: Network,
+  agents: readonly number[],
+): Promise<number> {
+  let rejected = 0;
+  for (const index of agents) {
+    const url = 'http://127.0.0.1:5001/metrics';
+    const text = await processes.run(network.namespace(index), curl[0], [...curl.slice(1), url]);
+    rejected += sumMetric(text, 'shoal_pieces_rejected_total', {});
+  }
+  return rejected;
 }
 
 const swarmListener = (transport: 'tcp' | 'libp2p', address: string): readonly string[] => [

@@ -97,6 +97,22 @@ export const drawRegistry = (ratios: readonly RegistryRatio[]): string =>
     })),
   });
 
+/** One case of bench/rate. */
+export interface RateRow {
+  readonly name: string;
+  readonly mibPerSecond: number;
+  readonly ofLimit: number;
+  /** The least share of a peer ÷ the largest. */
+  readonly fairness: number;
+}
+
+export const drawRate = (rows: readonly RateRow[]): string =>
+  drawBars({
+    title: 'rate: how exact limits are, and how even the shares',
+    series: ['measured ÷ limit', 'least ÷ largest share'],
+    groups: rows.map((row) => ({ label: row.name, values: [row.ofLimit, row.fairness] })),
+  });
+
 /** One downloader of bench/memory. */
 export interface MemoryRow {
   readonly who: string;

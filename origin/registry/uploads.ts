@@ -246,6 +246,8 @@ function asOciError(error: unknown): unknown {
       return new OciError('DIGEST_INVALID', undefined, undefined, { cause: error });
     case 'no-space':
       return new OciError('NO_SPACE', undefined, undefined, { cause: error });
+    case 'unavailable':
+      return new OciError('UNAVAILABLE', undefined, undefined, { cause: error });
     default:
       return error;
   }

@@ -2,6 +2,7 @@ const messages = {
   'not-found': 'the blob is not in the store',
   'digest-mismatch': 'the content does not have the expected digest',
   'no-space': 'no space left on the device (ENOSPC)',
+  unavailable: 'the object storage cannot be used now',
   busy: 'another operation on the same upload or download is running',
   'too-large': 'the content is larger than allowed',
   closed: 'the store or the blob is closed',

@@ -67,7 +67,8 @@ export function defineOptions<const T extends OptionTable>(table: T): T {
   const flags = new Set(keys.map(flagName));
   if (flags.size !== keys.length) throw new TypeError('two options have the same flag');
   for (const key of keys) {
-    if (!/^[a-z]+(?:[.-][a-z]+)*$/.test(key)) throw new TypeError(`'${key}' cannot be an option's key`);
+    if (!/^[a-z][a-z0-9]*(?:[.-][a-z][a-z0-9]*)*$/.test(key))
+      throw new TypeError(`'${key}' cannot be an option's key`);
     if (keys.some((other) => other.startsWith(`${key}.`))) throw new TypeError(`'${key}' is also a group`);
   }
   return table;
