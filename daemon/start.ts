@@ -29,6 +29,7 @@ import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
 import { registerMirror } from './mirror/routes.ts';
 import { createOriginClient } from './origin-client.ts';
+import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
 import { registerStatus } from './status.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
@@ -159,6 +160,7 @@ export async function startAgent(
     createCache({ store, catalog, swarm, discovery, unfinished, freeBytes, limitBytes, ready, log }),
     (it) => it.close(),
   );
+  const pulls = createPulls();
   const downloads = parts.adopt(
     createDownloads({
       store,
@@ -172,6 +174,7 @@ export async function startAgent(
       log,
       metainfos: createMetainfoSource({ origin, catalog, store, log }),
       unfinished,
+      pulls,
     }),
     (it) => it.close(),
   );
@@ -192,6 +195,7 @@ export async function startAgent(
   );
   registerMirror(server.app, { store, cache, downloads, resolver, origin, metrics: counters });
   registerStatus(server.app, { config, store, swarm, origin, downloads });
+  registerPulls(server.app, pulls);
   const address = await server.start();
   log.info({ mirror: formatHostPort(address) }, 'agent is up');
 
