@@ -1,6 +1,6 @@
 /** What the agent says of its fetches, over its API and by `shoal explain`. */
 import t from 'tap';
-import { agentHere, originHere, pull, pushBlob, someBytes, until } from '../support/in-process.ts';
+import { agentHere, originHere, pull, pushBlob, pushImage, someBytes, until } from '../support/in-process.ts';
 import { runShoal } from '../support/shoal.ts';
 
 interface Report {
@@ -51,5 +51,23 @@ t.test('shoal explain: a table, JSON lines, and what it says of a blob that was 
   t.match(table.stdout, /size +3\.0 MB/);
   const lines = await runShoal(['explain', '--agent', agent.url, '--json']);
   t.match(JSON.parse(lines.stdout), { digest, state: 'complete', size: 3_000_000 });
-  t.equal((await runShoal(['explain', 'sha256:short', '--agent', agent.url])).code, 1);
+  t.equal((await runShoal(['explain', 'sha256:short', '--agent', agent.url])).code, 2);
+});
+
+t.test('shoal explain REF: the blobs of the image and no other', async (t) => {
+  const origin = await originHere(t);
+  const agent = await agentHere(t, [origin.url]);
+  const image = await pushImage(origin.url, 'team/app', 'v1', [someBytes(2_000_000), someBytes(900_000)]);
+  const other = await pushBlob(origin.url, 'team/app', someBytes(1_500_000));
+  for (const digest of [other, ...image.layers]) await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+  await until(async () => (await agent.metric('shoal_cache_blobs')) === 3);
+  const table = await runShoal(['explain', 'team/app:v1', '--agent', agent.url]);
+  t.equal(table.code, 0, table.stderr);
+  t.match(table.stdout, /^team\/app:v1: fetches of 2 of its 3 blobs are remembered\n/);
+  const lines = await runShoal(['explain', 'team/app:v1', '--agent', agent.url, '--json']);
+  const digests = lines.stdout
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { digest: string }).digest);
+  t.same(digests.sort(), [...image.layers].sort());
 });
