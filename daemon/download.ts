@@ -20,6 +20,7 @@ import { createFollowers, type Follower } from './followers.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { OriginClient } from './origin-client.ts';
 import { type ProgressWatch, watchProgress } from './progress-watch.ts';
+import type { PullAccount } from './pull-account.ts';
 import type { Repository } from './repository.ts';
 
 /** What every download works with. */
@@ -67,10 +68,11 @@ export async function startDownload(
     readonly metainfo: Metainfo;
     readonly repository: Repository;
     readonly requestId: string | undefined;
+    readonly account: PullAccount;
   },
 ): Promise<Download> {
   const { store, swarm, discovery, cache, metrics, limits } = context;
-  const { metainfo } = request;
+  const { metainfo, account } = request;
   const { digest, infoHash } = metainfo;
   const log = context.log.child({ digest, reqId: request.requestId });
   const startedAt = performance.now();
@@ -79,6 +81,8 @@ export async function startDownload(
     releaseRoom();
     throw toOciError(error);
   });
+  account.sized(metainfo.length, partial.verifiedBytes);
+  account.enter('first-piece', performance.now());
   const stop = new AbortController();
   let state: DownloadStatus['state'] = 'fetching';
   let exchange: SwarmDownload | undefined;
@@ -137,6 +141,8 @@ export async function startDownload(
     watch = watching;
     swarmDownload.onPiece((piece, source) => {
       watching.pieceArrived(source);
+      const bytes = Math.min(metainfo.pieceLength, metainfo.length - piece * metainfo.pieceLength);
+      account.arrived(source, bytes, performance.now());
       followers.arrived(piece);
     });
     try {
@@ -153,6 +159,7 @@ export async function startDownload(
   async function run(): Promise<void> {
     const { swarmDownload, membership } = await onceMoreWithRoom(context, metainfo, partial, fetchPieces);
     state = 'verifying';
+    account.enter('verify', performance.now());
     try {
       // Clients need not wait for the disk: they have the rest as soon as the digest is right.
       await partial.commit({ onVerified: () => followers.complete() });
@@ -161,6 +168,7 @@ export async function startDownload(
       throw error;
     }
     state = 'complete';
+    account.complete(performance.now());
     metrics.blobFetched((performance.now() - startedAt) / 1000);
     log.info({ size: metainfo.length, ...swarmDownload.stats() }, 'blob complete');
     await context.catalog.put(metainfo);

@@ -11,6 +11,8 @@ import {
 } from './download.ts';
 import { type MetainfoSource, SMALL_BLOB_BYTES } from './metainfo-source.ts';
 import type { Ask } from './origin-client.ts';
+import type { PullAccount } from './pull-account.ts';
+import type { Pulls } from './pulls.ts';
 import type { Repository } from './repository.ts';
 import { fetchSmallBlob } from './small-blob.ts';
 import type { Unfinished } from './unfinished.ts';
@@ -48,9 +50,13 @@ interface Failure {
 }
 
 export function createDownloads(
-  context: DownloadContext & { readonly metainfos: MetainfoSource; readonly unfinished: Unfinished },
+  context: DownloadContext & {
+    readonly metainfos: MetainfoSource;
+    readonly unfinished: Unfinished;
+    readonly pulls: Pulls;
+  },
 ): Downloads {
-  const { store, origin, metainfos, unfinished, log } = context;
+  const { store, origin, metainfos, unfinished, pulls, log } = context;
   const running = new Map<Digest, Promise<OpenedBlob>>();
   const active = new Set<Download>();
   const failures = new Map<Digest, Failure>();
@@ -79,22 +85,28 @@ export function createDownloads(
     failures.delete(digest);
   }
 
-  async function swarmDownload(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob> {
+  async function swarmDownload(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+    account: PullAccount,
+  ): Promise<OpenedBlob> {
     const metainfo = await metainfos.get(repository, digest, ask);
     if (metainfo.length <= SMALL_BLOB_BYTES && metainfo.length > 0) {
-      const small = await smallBlob(repository, digest, ask).catch((error: unknown) => {
+      const small = await smallBlob(repository, digest, ask, account).catch((error: unknown) => {
         if (error instanceof OciError && error.code === 'UNAVAILABLE') return undefined;
         throw error;
       });
       if (small) return small;
     }
+    account.enter('prepare', performance.now());
     // Begun before it is in the catalogue: what is there and not begun is taken for complete.
     const end = await unfinished.begin(digest);
     let download: Download;
     try {
       // A client waits. What a crash may take of this is known again with the next attempt.
       await context.catalog.put(metainfo, { sync: false });
-      download = await startDownload(context, { metainfo, repository, requestId: ask.requestId });
+      download = await startDownload(context, { metainfo, repository, requestId: ask.requestId, account });
     } catch (error) {
       await end(false);
       throw error;
@@ -104,6 +116,7 @@ export function createDownloads(
     const ended = (error?: unknown): Promise<void> => {
       active.delete(download);
       running.delete(digest);
+      if (error !== undefined) account.failed(toOciError(error).message, performance.now());
       if (error !== undefined && !closing) noteFailure(digest, toOciError(error));
       return end(error === undefined);
     };
@@ -113,8 +126,18 @@ export function createDownloads(
     return { kind: 'download', download };
   }
 
-  async function smallBlob(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob> {
+  async function smallBlob(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+    account: PullAccount,
+  ): Promise<OpenedBlob> {
+    account.enter('transfer', performance.now());
     const bytes = await fetchSmallBlob(context, repository, digest, { requestId: ask.requestId });
+    const now = performance.now();
+    account.sized(bytes.length, 0);
+    account.arrived('origin-http', bytes.length, now);
+    account.complete(now);
     return { kind: 'small', bytes };
   }
 
@@ -122,15 +145,31 @@ export function createDownloads(
     // A download may have ended between the caller's look into the store and this one.
     if (await store.stat(digest)) return { kind: 'cached' };
     await refuseIfHopeless(repository, digest, ask);
+    const account = pulls.begin(repository, digest);
+    try {
+      return await fetchBlob(repository, digest, ask, account);
+    } catch (error) {
+      account.failed(toOciError(error).message, performance.now());
+      throw error;
+    }
+  }
+
+  async function fetchBlob(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+    account: PullAccount,
+  ): Promise<OpenedBlob> {
     const hint = metainfos.sizeHint(digest);
     if (hint !== undefined && hint <= SMALL_BLOB_BYTES) {
       try {
-        return await smallBlob(repository, digest, ask);
+        return await smallBlob(repository, digest, ask, account);
       } catch (error) {
         if (!(error instanceof OciError) || error.code !== 'UNAVAILABLE') throw error;
+        account.enter('metainfo', performance.now());
       }
     }
-    return swarmDownload(repository, digest, ask);
+    return swarmDownload(repository, digest, ask, account);
   }
 
   /** Who asks for a complete blob found its file damaged: the download that is ending cannot serve it. */

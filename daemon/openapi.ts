@@ -1,4 +1,6 @@
 /** The agent's own API as an OpenAPI 3.1 document. The registry API under /v2 is OCI's. */
+import { PULL_PHASES } from './pull-account.ts';
+
 const integer = { type: 'integer' } as const;
 const text = { type: 'string' } as const;
 const optionalText = { type: ['string', 'null'] } as const;
@@ -54,6 +56,27 @@ function get(summary: string, content: unknown): unknown {
   return { get: { summary, responses: { 200: { description: 'OK', content } } } };
 }
 
+const counts = (names: readonly string[]): unknown =>
+  object(Object.fromEntries(names.map((name) => [name, integer])));
+const pulls = object({
+  pulls: {
+    type: 'array',
+    description: 'the newest first, 256 at most; /api/v1/pulls/{digest} answers those of one blob alike',
+    items: object({
+      digest: text,
+      repository: text,
+      startedAt: text,
+      state: { enum: ['running', 'complete', 'failed'] },
+      error: optionalText,
+      size: { type: ['integer', 'null'] },
+      wallMs: integer,
+      phasesMs: counts(PULL_PHASES),
+      bytesBySource: counts(['peer', 'origin-swarm', 'origin-http', 'upstream', 'resumed']),
+      slowest: text,
+    }),
+  },
+});
+
 const anyText = { 'text/plain': { schema: text } };
 const anyObject = { 'application/json': { schema: { type: 'object' } } };
 
@@ -62,6 +85,9 @@ export const openApiDocument = {
   info: { title: 'Shoal agent', version: '1' },
   paths: {
     '/api/v1/status': get('What the agent does now', { 'application/json': { schema: status } }),
+    '/api/v1/pulls': get('Where the seconds and bytes of the last blob fetches went', {
+      'application/json': { schema: pulls },
+    }),
     '/api/v1/openapi.json': get('This document', anyObject),
     '/metrics': get('Prometheus metrics', anyText),
     '/healthz': get('Whether the process lives', anyObject),

@@ -60,6 +60,10 @@ export const agentOptions = defineOptions({
     'where this node is, coarse to fine',
   ),
   'cache.size': optional(size, 'most that the cache may hold; by default the disk is the limit'),
+  'cache.scrub-rate': optional(
+    rate,
+    'how fast cached blobs are hashed again in the background, on average; by default only changed files are',
+  ),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   'download.rate': optional(rate, 'most that the swarm may download, over all peers'),
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
@@ -77,6 +81,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const bittorrentListen = values['bittorrent.listen'];
   const caFile = values['ca.file'];
   const cacheSizeBytes = values['cache.size'];
+  const scrubRateBytesPerSecond = values['cache.scrub-rate'];
   const uploadRateBytesPerSecond = values['upload.rate'];
   const downloadRateBytesPerSecond = values['download.rate'];
   if (origins.length === 0) {
@@ -102,6 +107,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(advertise !== undefined && { advertise }),
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
+    ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
     ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),
   };

@@ -29,7 +29,9 @@ import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
 import { registerMirror } from './mirror/routes.ts';
 import { createOriginClient } from './origin-client.ts';
+import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
+import { startScrub } from './scrub.ts';
 import { registerStatus } from './status.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
@@ -57,6 +59,10 @@ export interface AgentConfig {
   readonly zone?: string | undefined;
   /** Most that the cache may hold; by default the disk is the limit. */
   readonly cacheSizeBytes?: number | undefined;
+  /** How fast cached blobs are hashed again in the background, on average; by default they are not. */
+  readonly scrubRateBytesPerSecond?: number | undefined;
+  /** Before each pass of that. Default one minute. */
+  readonly scrubRestMs?: number | undefined;
   readonly uploadRateBytesPerSecond?: number | undefined;
   readonly downloadRateBytesPerSecond?: number | undefined;
   /** A listener that is not on the loopback needs an explicit 'open'. */
@@ -159,6 +165,7 @@ export async function startAgent(
     createCache({ store, catalog, swarm, discovery, unfinished, freeBytes, limitBytes, ready, log }),
     (it) => it.close(),
   );
+  const pulls = createPulls();
   const downloads = parts.adopt(
     createDownloads({
       store,
@@ -172,6 +179,7 @@ export async function startAgent(
       log,
       metainfos: createMetainfoSource({ origin, catalog, store, log }),
       unfinished,
+      pulls,
     }),
     (it) => it.close(),
   );
@@ -185,6 +193,11 @@ export async function startAgent(
   });
   await unfinished.dropAbandoned(ABANDONED_AFTER_MS);
   cache.trim();
+  if (config.scrubRateBytesPerSecond !== undefined) {
+    const bytesPerSecond = config.scrubRateBytesPerSecond;
+    const scrub = startScrub({ bytesPerSecond, store, catalog, cache, log, restMs: config.scrubRestMs });
+    parts.defer(() => scrub.close());
+  }
 
   const server = parts.adopt(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
@@ -192,6 +205,7 @@ export async function startAgent(
   );
   registerMirror(server.app, { store, cache, downloads, resolver, origin, metrics: counters });
   registerStatus(server.app, { config, store, swarm, origin, downloads });
+  registerPulls(server.app, pulls);
   const address = await server.start();
   log.info({ mirror: formatHostPort(address) }, 'agent is up');
 

@@ -54,6 +54,11 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./status.ts')).status,
   },
   {
+    name: 'explain',
+    line: "show where the seconds and bytes of an agent's fetches went",
+    load: async () => (await import('./explain.ts')).explainPulls,
+  },
+  {
     name: 'config',
     line: 'print the merged configuration and where each value is from',
     load: async () => (await import('./config.ts')).config,

@@ -16,10 +16,11 @@ export async function askManagement<T>(
   method: 'GET' | 'POST',
   where: string,
   signal: AbortSignal,
+  program = 'an origin',
 ): Promise<T> {
   const response = await client.request(where, { method, signal });
   const text = (await client.read(response, MAX_BYTES)).toString('utf8');
-  if (response.status === 404) throw new CommandError(`${where} answered 404: is this an origin?`);
+  if (response.status === 404) throw new CommandError(`${where} answered 404: is this ${program}?`);
   if (response.status >= 300) throw new CommandError(`${where} answered ${response.status}: ${detail(text)}`);
   return JSON.parse(text) as T;
 }

@@ -1,0 +1,151 @@
+/**
+ * Where the seconds and bytes of one blob's fetch went. Pure: the caller tells the time.
+ *
+ * The seconds are those of the fetch, not of a client that reads slowly. They are cut into phases that
+ * follow one another, so they add up to the whole; the bytes are counted once, by who brought the piece.
+ */
+import type { Digest } from '#oci';
+import type { PieceSource } from '#swarm';
+
+/** The phases, in their order; one that a fetch did not have took no time. */
+export const PULL_PHASES = ['metainfo', 'prepare', 'first-piece', 'transfer', 'verify'] as const;
+export type PullPhase = (typeof PULL_PHASES)[number];
+
+/** `resumed`: verified pieces that an earlier attempt had left on the disk. */
+export type PullSource = PieceSource | 'resumed';
+
+export interface PullReport {
+  readonly digest: Digest;
+  readonly repository: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly state: 'running' | 'complete' | 'failed';
+  /** Why it failed. */
+  readonly error: string | null;
+  /** Null until it is known. */
+  readonly size: number | null;
+  /** Whole milliseconds; the sum of the phases. */
+  readonly wallMs: number;
+  readonly phasesMs: Readonly<Record<PullPhase, number>>;
+  /** Bytes of verified pieces by who brought them; their sum is `size` once complete. */
+  readonly bytesBySource: Readonly<Record<PullSource, number>>;
+  /** What took longest, in words. */
+  readonly slowest: string;
+}
+
+/** Times are milliseconds of one monotonic clock. */
+export interface PullAccount {
+  /** The phase so far ends and this one begins. After the end nothing changes any more. */
+  enter(phase: PullPhase, at: number): void;
+  sized(size: number, resumedBytes: number): void;
+  /** A verified piece is here; the first of a fetch ends its wait for the first piece. */
+  arrived(source: PieceSource, bytes: number, at: number): void;
+  complete(at: number): void;
+  failed(reason: string, at: number): void;
+  report(now: number): PullReport;
+}
+
+const WORDS: Readonly<Record<PullPhase, string>> = {
+  metainfo: 'asking the origin for the metainfo',
+  prepare: 'making room and opening the file on the disk',
+  'first-piece': 'finding peers and waiting for the first piece',
+  transfer: 'receiving the bytes',
+  verify: "checking the whole blob's digest and keeping it on the disk",
+};
+
+const SOURCE_WORDS: Readonly<Record<PullSource, string>> = {
+  peer: 'other agents',
+  'origin-swarm': 'the origin over the swarm',
+  'origin-http': 'the origin over HTTP',
+  upstream: 'the upstream',
+  resumed: 'an earlier attempt',
+};
+
+export function createPullAccount(subject: {
+  readonly digest: Digest;
+  readonly repository: string;
+  readonly startedAt: Date;
+  readonly at: number;
+}): PullAccount {
+  const phases: Record<PullPhase, number> = {
+    metainfo: 0,
+    prepare: 0,
+    'first-piece': 0,
+    transfer: 0,
+    verify: 0,
+  };
+  const bytes: Record<PullSource, number> = {
+    peer: 0,
+    'origin-swarm': 0,
+    'origin-http': 0,
+    upstream: 0,
+    resumed: 0,
+  };
+  let state: PullReport['state'] = 'running';
+  let error: string | null = null;
+  let size: number | null = null;
+  let phase: PullPhase = 'metainfo';
+  let since = subject.at;
+
+  function advance(at: number): void {
+    phases[phase] += Math.max(0, at - since);
+    since = Math.max(since, at);
+  }
+  function end(outcome: 'complete' | 'failed', reason: string | null, at: number): void {
+    if (state !== 'running') return;
+    advance(at);
+    state = outcome;
+    error = reason;
+  }
+
+  return {
+    enter(next, at) {
+      if (state !== 'running') return;
+      advance(at);
+      phase = next;
+    },
+    sized(length, resumedBytes) {
+      size = length;
+      bytes.resumed = resumedBytes;
+    },
+    arrived(source, count, at) {
+      if (state !== 'running') return;
+      bytes[source] += count;
+      if (phase !== 'first-piece') return;
+      advance(at);
+      phase = 'transfer';
+    },
+    complete: (at) => end('complete', null, at),
+    failed: (reason, at) => end('failed', reason, at),
+    report(now) {
+      const phasesMs = { ...phases };
+      if (state === 'running') phasesMs[phase] += Math.max(0, now - since);
+      for (const name of PULL_PHASES) phasesMs[name] = Math.round(phasesMs[name]);
+      const wallMs = PULL_PHASES.reduce((sum, name) => sum + phasesMs[name], 0);
+      return {
+        digest: subject.digest,
+        repository: subject.repository,
+        startedAt: subject.startedAt.toISOString(),
+        ...{ state, error, size, wallMs, phasesMs },
+        bytesBySource: { ...bytes },
+        slowest: slowestOf(phasesMs, wallMs, bytes),
+      };
+    },
+  };
+}
+
+function slowestOf(
+  phasesMs: Readonly<Record<PullPhase, number>>,
+  wallMs: number,
+  bytes: Readonly<Record<PullSource, number>>,
+): string {
+  if (wallMs === 0) return 'nothing took a millisecond';
+  const slowest = PULL_PHASES.reduce((most, name) => (phasesMs[name] > phasesMs[most] ? name : most));
+  const share = `${phasesMs[slowest]} ms, ${Math.round((100 * phasesMs[slowest]) / wallMs)} % of the time`;
+  const fetched = (Object.keys(bytes) as PullSource[]).filter(
+    (name) => name !== 'resumed' && bytes[name] > 0,
+  );
+  if (slowest !== 'transfer' || fetched.length === 0) return `${WORDS[slowest]}: ${share}`;
+  const most = fetched.reduce((best, name) => (bytes[name] > bytes[best] ? name : best));
+  return `${WORDS.transfer}, most of them from ${SOURCE_WORDS[most]}: ${share}`;
+}

@@ -1,0 +1,73 @@
+/** What the agent says of its fetches, over its API and by `shoal explain`. */
+import t from 'tap';
+import { agentHere, originHere, pull, pushBlob, pushImage, someBytes, until } from '../support/in-process.ts';
+import { runShoal } from '../support/shoal.ts';
+
+interface Report {
+  readonly state: string;
+  readonly size: number;
+  readonly wallMs: number;
+  readonly phasesMs: Readonly<Record<string, number>>;
+  readonly bytesBySource: Readonly<Record<string, number>>;
+}
+const sum = (counts: Readonly<Record<string, number>>): number =>
+  Object.values(counts).reduce((total, count) => total + count, 0);
+
+t.test('a large and a small blob: bytes by source are the size, the phases are the time', async (t) => {
+  const origin = await originHere(t);
+  const agent = await agentHere(t, [origin.url]);
+  for (const size of [5_000_000, 1000]) {
+    const digest = await pushBlob(origin.url, 'team/app', someBytes(size));
+    await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+    const ask = async (): Promise<Report | undefined> => {
+      const answer = await fetch(`${agent.url}/api/v1/pulls/${digest}`);
+      return ((await answer.json()) as { pulls: Report[] }).pulls[0];
+    };
+    await until(async () => (await ask())?.state === 'complete');
+    await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+    const report = await ask();
+    t.equal(report?.size, size);
+    t.equal(sum(report?.bytesBySource ?? {}), size);
+    t.equal(sum(report?.phasesMs ?? {}), report?.wallMs);
+  }
+  const all = (await (await fetch(`${agent.url}/api/v1/pulls`)).json()) as { pulls: Report[] };
+  t.equal(all.pulls.length, 2, 'a cache hit is no fetch');
+  t.equal(all.pulls[0]?.size, 1000, 'the newest first');
+});
+
+t.test('shoal explain: a table, JSON lines, and what it says of a blob that was never fetched', async (t) => {
+  const origin = await originHere(t);
+  const agent = await agentHere(t, [origin.url]);
+  const digest = await pushBlob(origin.url, 'team/app', someBytes(3_000_000));
+  const never = await runShoal(['explain', digest, '--agent', agent.url]);
+  t.equal(never.code, 1);
+  t.match(never.stderr, /remembers no such fetch/);
+
+  await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+  await until(async () => (await agent.metric('shoal_cache_blobs')) === 1);
+  const table = await runShoal(['explain', digest, '--agent', agent.url]);
+  t.equal(table.code, 0, table.stderr);
+  t.match(table.stdout, /of team\/app, .*: complete\nslowest: .+ % of the time\n/);
+  t.match(table.stdout, /size +3\.0 MB/);
+  const lines = await runShoal(['explain', '--agent', agent.url, '--json']);
+  t.match(JSON.parse(lines.stdout), { digest, state: 'complete', size: 3_000_000 });
+  t.equal((await runShoal(['explain', 'sha256:short', '--agent', agent.url])).code, 2);
+});
+
+t.test('shoal explain REF: the blobs of the image and no other', async (t) => {
+  const origin = await originHere(t);
+  const agent = await agentHere(t, [origin.url]);
+  const image = await pushImage(origin.url, 'team/app', 'v1', [someBytes(2_000_000), someBytes(900_000)]);
+  const other = await pushBlob(origin.url, 'team/app', someBytes(1_500_000));
+  for (const digest of [other, ...image.layers]) await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+  await until(async () => (await agent.metric('shoal_cache_blobs')) === 3);
+  const table = await runShoal(['explain', 'team/app:v1', '--agent', agent.url]);
+  t.equal(table.code, 0, table.stderr);
+  t.match(table.stdout, /^team\/app:v1: fetches of 2 of its 3 blobs are remembered\n/);
+  const lines = await runShoal(['explain', 'team/app:v1', '--agent', agent.url, '--json']);
+  const digests = lines.stdout
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { digest: string }).digest);
+  t.same(digests.sort(), [...image.layers].sort());
+});

@@ -1,0 +1,58 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { createPullAccount, PULL_PHASES } from '../../../daemon/pull-account.ts';
+import { parseDigest } from '../../../src/oci/index.ts';
+
+const digest = parseDigest(`sha256:${'a'.repeat(64)}`);
+const open = () => createPullAccount({ digest, repository: 'team/app', startedAt: new Date(0), at: 1000 });
+
+t.test('each second belongs to one phase, each byte to one source', async (t) => {
+  const account = open();
+  account.enter('prepare', 1010);
+  account.sized(100, 30);
+  account.enter('first-piece', 1030);
+  account.arrived('peer', 50, 1100);
+  account.arrived('origin-http', 20, 1400);
+  account.enter('verify', 1500);
+  account.complete(1600);
+  account.arrived('peer', 50, 1700);
+  const report = account.report(9999);
+  t.match(report, { state: 'complete', size: 100, wallMs: 600 });
+  t.same(report.phasesMs, { metainfo: 10, prepare: 20, 'first-piece': 70, transfer: 400, verify: 100 });
+  t.same(report.bytesBySource, { peer: 50, 'origin-swarm': 0, 'origin-http': 20, upstream: 0, resumed: 30 });
+  t.match(report.slowest, /receiving the bytes, most of them from other agents: 400 ms, 67 %/);
+});
+
+t.test('a failure keeps its reason and stops the clock', async (t) => {
+  const account = open();
+  account.failed('no origin answers', 1250);
+  account.complete(2000);
+  t.match(account.report(5000), { state: 'failed', error: 'no origin answers', wallMs: 250, size: null });
+});
+
+t.test('any order of events adds up', async () => {
+  const event = fc.record({
+    after: fc.nat(5000),
+    phase: fc.option(fc.constantFrom(...PULL_PHASES)),
+    source: fc.constantFrom('peer' as const, 'origin-swarm' as const, 'origin-http' as const),
+    bytes: fc.nat(4096),
+  });
+  fc.assert(
+    fc.property(fc.array(event), fc.nat(5000), (events, rest) => {
+      const account = open();
+      let at = 1000;
+      let sent = 0;
+      for (const { after, phase, source, bytes } of events) {
+        at += after;
+        if (phase !== null) account.enter(phase, at);
+        else {
+          account.arrived(source, bytes, at);
+          sent += bytes;
+        }
+      }
+      const report = account.report(at + rest);
+      const bySource = Object.values(report.bytesBySource).reduce((sum, count) => sum + count, 0);
+      return bySource === sent && report.wallMs === at + rest - 1000;
+    }),
+  );
+});
