@@ -25,7 +25,7 @@ import path from 'node:path';
 import { runLibtorrent } from './fanout/libtorrent.ts';
 import { createNetwork } from './fanout/network.ts';
 import { runShoal } from './fanout/shoal.ts';
-import { warmMemory } from './fanout/warm.ts';
+import { takeBackMemory } from './measure/memory.ts';
 import { numberOf, readOptions } from './measure/options.ts';
 import { drawFanout, type FanoutRow } from './plot/figures.ts';
 
@@ -119,7 +119,7 @@ async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: 
     for (let index = chosen.nodes - chosen.slow + 1; index <= chosen.nodes; index += 1) {
       await network.setRate(index, `${Number.parseFloat(values.rate) / 10}mbit`);
     }
-    await warmMemory(folder, bytes * (chosen.nodes + 1));
+    await takeBackMemory(folder, bytes * (chosen.nodes + 1));
     const outcome = await engines[name](chosen, network, folder);
     // The same nodes are looked at whether the slow ones are slow in this run or not.
     const full = outcome.seconds.slice(0, chosen.nodes - scenario.slow);

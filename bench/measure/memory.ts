@@ -9,8 +9,11 @@ import path from 'node:path';
 export async function takeBackMemory(folder: string, bytes: number): Promise<void> {
   const file = path.join(folder, 'memory');
   const handle = await open(file, 'w');
-  const chunk = Buffer.alloc(1024 ** 2);
-  for (let at = 0; at < bytes; at += chunk.length) await handle.write(chunk);
-  await handle.close();
-  await rm(file);
+  try {
+    const chunk = Buffer.alloc(1024 ** 2);
+    for (let at = 0; at < bytes; at += chunk.length) await handle.write(chunk);
+  } finally {
+    await handle.close();
+    await rm(file);
+  }
 }
