@@ -122,10 +122,10 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
 
   /** Ends it once. The next partial of this digest may open only when the files are at rest, or gone. */
   async function letGo(remove: boolean): Promise<void> {
-    if (life === 'open') follower.abort();
+    const aborted = life === 'open' ? follower.abort() : undefined;
     life = 'closed';
     try {
-      await Promise.allSettled(writing.values());
+      await Promise.allSettled([...writing.values(), aborted]);
       await Promise.all([data.close(), stateFile.close()]);
       if (remove) await Promise.all([rm(dataPath, { force: true }), rm(statePath, { force: true })]);
     } finally {

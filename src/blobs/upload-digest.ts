@@ -18,8 +18,8 @@ export interface UploadDigest {
   written(chunks: readonly Uint8Array[], size: number): void;
   /** The hex sha256 of the file's first `size` bytes, all that was written. May be asked again, at the price of hashing anew. */
   hex(size: number): Promise<string>;
-  /** Lets go of the file. */
-  close(): void;
+  /** Resolves when the file is let go. */
+  close(): Promise<void>;
 }
 
 /** `size`: what the file holds already. */
@@ -55,10 +55,11 @@ export function createUploadDigest(
       // The follower is lost with its thread; the bytes are not.
       return running.finish(now).catch(() => hashing.digestFile(path, algorithm));
     },
-    close() {
-      follower?.abort();
+    async close() {
+      const running = follower;
       follower = undefined;
       lost = true;
+      await running?.abort();
     },
   };
 }

@@ -55,11 +55,17 @@ export function createWriter(
       if (state === 'busy') state = 'idle';
     }
   };
+  const letGo = async (): Promise<void> => {
+    try {
+      await Promise.all([handle.close(), digest.close()]);
+    } finally {
+      owner.ended(id);
+    }
+  };
   /** Closing waits for a running write, so the next writer of this upload finds the file at rest. */
   const end = (): Promise<void> => {
     state = 'ended';
-    digest.close();
-    ending ??= handle.close().finally(() => owner.ended(id));
+    ending ??= letGo();
     return ending;
   };
   const finish = <T>(work: () => Promise<T>): Promise<T> => {

@@ -31,8 +31,8 @@ export interface DigestFollower {
   advance(upTo: number): void;
   /** The hex digest of the first `size` bytes; ends the follower. Rejects when the file could not be read. */
   finish(size: number): Promise<string>;
-  /** Ends it without an answer. */
-  abort(): void;
+  /** Ends it without an answer. Resolves when the file is let go, which gives back the space of a removed one. */
+  abort(): Promise<void>;
 }
 
 interface Thread {
@@ -109,10 +109,14 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
       const thread = choose();
       const follower = nextId++;
       // A failed step ends the follower in its thread; `finish` then rejects and tells the caller.
-      const step = (job: Job): void => void ask(thread, job).catch(() => undefined);
-      step({ op: 'follow', follower, path, algorithm });
+      const step = (job: Job): Promise<void> =>
+        ask(thread, job).then(
+          () => undefined,
+          () => undefined,
+        );
+      void step({ op: 'follow', follower, path, algorithm });
       return {
-        advance: (upTo) => step({ op: 'advance', follower, upTo }),
+        advance: (upTo) => void step({ op: 'advance', follower, upTo }),
         finish: async (size) => (await ask(thread, { op: 'finish', follower, size })) as string,
         abort: () => step({ op: 'abort', follower }),
       };

@@ -53,7 +53,7 @@ t.test('help: of all, of each command', async (t) => {
   const { code, out } = await shoal(['--help']);
   t.equal(code, 0);
   const names = [...out.matchAll(/^ {2}(\w+) {2,}/gm)].map((match) => match[1] ?? '');
-  t.strictSame(names, ['up', 'origin', 'tracker', 'agent', 'pull', 'torrent', 'status', 'config']);
+  t.strictSame(names, ['up', 'origin', 'tracker', 'agent', 'pull', 'torrent', 'status', 'explain', 'config']);
   for (const name of names) {
     const help = await shoal([name, '--help']);
     t.equal(help.code, 0, name);
