@@ -29,6 +29,8 @@ export interface Downloads {
   open(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob>;
   /** The size of a blob that is not in the cache, without fetching it. @throws OciError */
   size(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
+  /** The download of this blob, if one runs now. */
+  running(digest: Digest): Download | undefined;
   expect(repository: Repository, manifest: Manifest): void;
   status(): DownloadStatus[];
   /** Stops every download; verified pieces stay. */
@@ -211,6 +213,7 @@ export function createDownloads(
         return metainfo.length;
       }
     },
+    running: (digest) => [...active].find((download) => download.metainfo.digest === digest),
     expect: (repository, manifest) => metainfos.expect(repository, manifest),
     status: () => [...active].map((download) => download.status()),
     async close() {

@@ -4,6 +4,8 @@ import type { Add, Metrics } from '#telemetry';
 
 /** Where the agent had bytes from that it sent to a client. `cache`: complete before the request. */
 export type MirrorSource = 'cache' | 'swarm' | 'origin' | 'upstream';
+/** `memory`: leaves read before, or ahead; `blob`: they could not be had, and the blob's download answered. */
+export type LazyAnswer = 'memory' | 'origin' | 'blob';
 /** What a request to the mirror asked for. */
 export type RequestKind = 'base' | 'manifest' | 'blob' | 'tags' | 'referrers' | 'other';
 
@@ -12,6 +14,8 @@ export interface AgentMetrics {
   mirrorBytes(source: MirrorSource, bytes: number): void;
   /** Blob payload that came from the origin by HTTP. */
   fetchedOverHttp(bytes: number): void;
+  /** A small range of a blob that is not in the cache, by what answered it. */
+  lazyRead(from: LazyAnswer): void;
   blobFetched(seconds: number): void;
   pieceRejected(): void;
   /** To be wired into the swarm's observer. */
@@ -54,6 +58,11 @@ export function registerMetrics(
     },
     http: fetchedOf({ from: 'origin', via: 'http' }),
   };
+  const lazyReads = metrics.counter({
+    name: 'shoal_lazy_reads_total',
+    help: 'Small ranges of blobs that are not in the cache, by what answered them',
+    labels: ['from'],
+  });
   const fetchSeconds = metrics.histogram({
     name: 'shoal_blob_fetch_seconds',
     help: 'Time from the first request for a blob to its place in the cache',
@@ -61,7 +70,7 @@ export function registerMetrics(
   });
   const rejected = metrics.counter({
     name: 'shoal_pieces_rejected_total',
-    help: 'Pieces that failed their hash',
+    help: 'Pieces, and leaves of lazily read blobs, that failed their hash',
   });
   metrics.gauge({
     name: 'shoal_cache_bytes',
@@ -87,6 +96,7 @@ export function registerMetrics(
     mirrorRequest: (kind, status) => requests.inc({ kind, status: String(status) }),
     mirrorBytes: (source, bytes) => sent.inc({ source }, bytes),
     fetchedOverHttp: fetched.http,
+    lazyRead: (from) => lazyReads.inc({ from }),
     blobFetched: (seconds) => fetchSeconds.observe(seconds),
     pieceRejected: () => rejected.inc(),
     swarm: {

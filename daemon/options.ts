@@ -27,6 +27,7 @@ import {
   withDefault,
 } from '#config';
 import type { AgentConfig } from './index.ts';
+import { lazyLimits, lazyOptions } from './lazy/options.ts';
 
 export const agentOptions = defineOptions({
   origin: repeated(url, 'URL of an origin, in order of preference; at least one'),
@@ -64,6 +65,7 @@ export const agentOptions = defineOptions({
     rate,
     'how fast cached blobs are hashed again in the background, on average; by default only changed files are',
   ),
+  ...lazyOptions,
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   'download.rate': optional(rate, 'most that the swarm may download, over all peers'),
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
@@ -107,6 +109,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(advertise !== undefined && { advertise }),
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
+    lazy: lazyLimits(values),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
     ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),

@@ -16,7 +16,15 @@ import {
   type OciErrorCode,
 } from '#oci';
 import type { Logger } from '#telemetry';
-import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import {
+  LEAVES_MEDIA_TYPE,
+  type Leaves,
+  MAX_LEAVES_BYTES,
+  MAX_METAINFO_BYTES,
+  type Metainfo,
+  parseLeaves,
+  parseMetainfo,
+} from '#torrent';
 import type { Repository } from './repository.ts';
 
 export interface Ask {
@@ -50,6 +58,8 @@ export interface OriginClient {
   ): Promise<FetchedManifest | 'unchanged'>;
   /** The metainfo of a blob, checked to be this blob's. */
   metainfo(repository: Repository, digest: Digest, ask: Ask): Promise<Metainfo>;
+  /** The leaf hashes of a blob, said to be this blob's. */
+  leaves(repository: Repository, digest: Digest, ask: Ask): Promise<Leaves>;
   /** Size of a blob in bytes, by HEAD. */
   blobSize(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
   /** A whole blob of at most `maxBytes`, checked against its digest. */
@@ -190,6 +200,23 @@ export function createOriginClient(options: {
           const metainfo = parseMetainfo(await http.read(response, MAX_METAINFO_BYTES));
           if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
           return metainfo;
+        },
+      );
+    },
+    leaves(repository, digest, ask) {
+      return askEach(
+        {
+          repository,
+          path: `_shoal/leaves/${digest}`,
+          headers: { accept: LEAVES_MEDIA_TYPE, 'accept-encoding': 'identity' },
+          notFound: 'BLOB_UNKNOWN',
+          ask,
+          signal: bounded(ask),
+        },
+        async (response) => {
+          const leaves = parseLeaves(await http.read(response, MAX_LEAVES_BYTES));
+          if (leaves.digest !== digest) throw new RangeError('the leaf hashes are of another blob');
+          return leaves;
         },
       );
     },

@@ -24,6 +24,7 @@ import { createCache } from './cache.ts';
 import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
 import { listHeld } from './held.ts';
+import { createLazyReads, DEFAULT_LAZY, type LazyLimits } from './lazy/index.ts';
 import { openManifestCache } from './manifest-cache.ts';
 import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
@@ -69,6 +70,8 @@ export interface AgentConfig {
   readonly admission?: Admission | undefined;
   /** How long a tag is served while no origin answers. Default one hour. */
   readonly staleTagsMs?: number | undefined;
+  /** What is read lazily, and how much of it is kept. */
+  readonly lazy?: Partial<LazyLimits> | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -166,6 +169,7 @@ export async function startAgent(
     (it) => it.close(),
   );
   const pulls = createPulls();
+  const metainfos = createMetainfoSource({ origin, catalog, store, log });
   const downloads = parts.adopt(
     createDownloads({
       store,
@@ -177,9 +181,20 @@ export async function startAgent(
       metrics: counters,
       limits: { ...DEFAULT_LIMITS, ...config.fallback },
       log,
-      metainfos: createMetainfoSource({ origin, catalog, store, log }),
+      metainfos,
       unfinished,
       pulls,
+    }),
+    (it) => it.close(),
+  );
+  const lazy = parts.adopt(
+    createLazyReads({
+      origin,
+      metrics: counters,
+      limits: { ...DEFAULT_LAZY, ...config.lazy },
+      sizeHint: metainfos.sizeHint,
+      fetchWhole: (repository, digest) => downloads.open(repository, digest, {}),
+      log,
     }),
     (it) => it.close(),
   );
@@ -203,7 +218,7 @@ export async function startAgent(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(DRAIN_MS),
   );
-  registerMirror(server.app, { store, cache, downloads, resolver, origin, metrics: counters });
+  registerMirror(server.app, { store, cache, downloads, lazy, resolver, origin, metrics: counters });
   registerStatus(server.app, { config, store, swarm, origin, downloads });
   registerPulls(server.app, pulls);
   const address = await server.start();

@@ -39,8 +39,9 @@ export const openApiDocument = {
     title: 'Shoal origin',
     version: '1',
     description:
-      'Management of an origin. Beside it: /v2 (OCI distribution API, with the extension ' +
-      '/v2/<name>/_shoal/torrents/<digest>), /announce and /scrape (BitTorrent tracker), ' +
+      'Management of an origin. Beside it: /v2 (OCI distribution API, with the extensions ' +
+      '/v2/<name>/_shoal/torrents/<digest>, metainfo, and /v2/<name>/_shoal/leaves/<digest>, SHA-256 of each ' +
+      '16 KiB, for whoever may pull the blob), /announce and /scrape (BitTorrent tracker), ' +
       '/metrics (Prometheus), /healthz and /readyz.',
   },
   paths: {

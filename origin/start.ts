@@ -16,6 +16,7 @@ import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
 import { createExclusive } from './exclusive.ts';
+import { openLeafLists } from './leaf-lists.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
@@ -122,6 +123,7 @@ export async function startOrigin(
     }),
     (it) => it.close(),
   );
+  const leaves = parts.adopt(openLeafLists({ level: db, blobs, perDigest }), (it) => it.close());
   const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const payload = createPayload(metrics);
   const access = parts.adopt(
@@ -154,7 +156,7 @@ export async function startOrigin(
         );
 
   const collector = parts.adopt(
-    createCollector(collection, { metadata, blobs, torrents, swarm, perDigest, metrics, log }),
+    createCollector(collection, { metadata, blobs, torrents, leaves, swarm, perDigest, metrics, log }),
     (it) => it.close(),
   );
 
@@ -216,6 +218,7 @@ export async function startOrigin(
     blobs,
     uploads,
     torrents,
+    leaves,
     recentManifests: createRecentBytes(RECENT_MANIFEST_BYTES),
     perDigest,
     access,

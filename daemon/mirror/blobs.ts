@@ -3,35 +3,20 @@
  *
  * A cached blob is streamed from its file. Any other is streamed from its download as verified
  * bytes arrive; the headers go out at once, since the size is known and containerd waits for them
- * 30 s at most. Content is never encoded: its bytes are what the digest names.
+ * 30 s at most. A small closed range is read lazily and starts no download. Content is never encoded: its bytes are what the digest names.
  */
-import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { BlobReader, BlobStore } from '#blobs';
+import type { FastifyReply } from 'fastify';
+import type { BlobReader } from '#blobs';
 import { type ByteSource, sendBody } from '#http';
-import { type ByteRange, type Digest, OciError, parseDigest, parseRange } from '#oci';
-import type { Cache } from '../cache.ts';
+import { type Digest, OciError, parseDigest } from '#oci';
 import type { Download } from '../download.ts';
-import type { Downloads } from '../downloads.ts';
 import { followBlob } from '../followed-blob.ts';
-import type { AgentMetrics } from '../metrics.ts';
-import type { Repository } from '../repository.ts';
+import { type BlobContext, chooseRange, describe, type Exchange, spanOf } from './blob-answer.ts';
 import { matchesEtag } from './etag.ts';
-
-interface Context {
-  readonly store: BlobStore;
-  readonly cache: Cache;
-  readonly downloads: Downloads;
-  readonly metrics: AgentMetrics;
-}
-
-interface Exchange {
-  readonly repository: Repository;
-  readonly request: FastifyRequest;
-  readonly reply: FastifyReply;
-}
+import { answerLazily, beginLazily } from './lazy-blobs.ts';
 
 export async function answerBlob(
-  context: Context,
+  context: BlobContext,
   exchange: Exchange & { readonly digest: string },
 ): Promise<FastifyReply> {
   const digest = parseDigest(exchange.digest);
@@ -41,7 +26,7 @@ export async function answerBlob(
 }
 
 /** Never starts a download. */
-async function answerHead(context: Context, exchange: Exchange, digest: Digest): Promise<FastifyReply> {
+async function answerHead(context: BlobContext, exchange: Exchange, digest: Digest): Promise<FastifyReply> {
   const { request, reply } = exchange;
   const cached = await context.store.stat(digest);
   const size =
@@ -51,18 +36,13 @@ async function answerHead(context: Context, exchange: Exchange, digest: Digest):
   return reply.header('content-length', size).send();
 }
 
-/** What every answer about a blob that exists carries. */
-function describe(reply: FastifyReply, digest: Digest): void {
-  reply
-    .header('docker-content-digest', digest)
-    .header('etag', `"${digest}"`)
-    .header('accept-ranges', 'bytes')
-    .type('application/octet-stream');
-}
-
-async function answerGet(context: Context, exchange: Exchange, digest: Digest): Promise<FastifyReply> {
+async function answerGet(context: BlobContext, exchange: Exchange, digest: Digest): Promise<FastifyReply> {
+  // The origin may work while we look into our own index.
+  beginLazily(context, exchange, digest);
   const cached = await openCached(context, digest);
+  if (cached) context.lazy.forget(digest);
   if (cached) return answerCached(context, exchange, digest, cached);
+  if (await answerLazily(context, exchange, digest)) return exchange.reply;
   const opened = await context.downloads.open(exchange.repository, digest, {
     requestId: exchange.request.id,
   });
@@ -80,7 +60,7 @@ async function answerGet(context: Context, exchange: Exchange, digest: Digest): 
 }
 
 /** The blob when it is complete and its file unchanged. A changed one is set aside and fetched again. */
-async function openCached(context: Context, digest: Digest): Promise<BlobReader | undefined> {
+async function openCached(context: BlobContext, digest: Digest): Promise<BlobReader | undefined> {
   if (!(await context.store.stat(digest))) return undefined;
   const reader = await context.store.open(digest);
   if (!reader) await context.cache.lost(digest);
@@ -88,7 +68,7 @@ async function openCached(context: Context, digest: Digest): Promise<BlobReader 
 }
 
 async function answerCached(
-  context: Context,
+  context: BlobContext,
   exchange: Exchange,
   digest: Digest,
   reader: BlobReader,
@@ -108,7 +88,7 @@ async function answerCached(
 }
 
 async function answerRunning(
-  context: Context,
+  context: BlobContext,
   exchange: Exchange,
   download: Download,
 ): Promise<FastifyReply> {
@@ -133,45 +113,4 @@ async function answerRunning(
     blob.close();
   }
   return reply;
-}
-
-const spanOf = (range: ByteRange): { start: number; end: number } => ({
-  start: range.start,
-  end: range.end + 1,
-});
-
-/**
- * Sets status and length for what is asked of a blob of `size` bytes; undefined for 304. The whole
- * of an empty blob is the range 0 to -1.
- * @throws OciError RANGE_INVALID
- */
-function chooseRange(exchange: Exchange, digest: Digest, size: number): ByteRange | undefined {
-  const { request, reply } = exchange;
-  if (matchesEtag(request.headers['if-none-match'], digest)) {
-    describe(reply, digest);
-    reply.status(304);
-    return undefined;
-  }
-  const condition = request.headers['if-range'];
-  const honoured = condition === undefined || matchesEtag(String(condition), digest);
-  const range = honoured ? parseRange(request.headers.range, size) : undefined;
-  if (range === 'multiple') {
-    // Clients that ask for several (zstd:chunked) fall back to one at a time on a 400.
-    throw new OciError('RANGE_INVALID', 'one range a request', undefined, { status: 400 });
-  }
-  if (range === 'unsatisfiable') {
-    throw new OciError('RANGE_INVALID', undefined, undefined, {
-      headers: { 'content-range': `bytes */${size}` },
-    });
-  }
-  describe(reply, digest);
-  if (!range) {
-    reply.status(200).header('content-length', size);
-    return { start: 0, end: size - 1 };
-  }
-  reply
-    .status(206)
-    .header('content-length', range.end - range.start + 1)
-    .header('content-range', `bytes ${range.start}-${range.end}/${size}`);
-  return range;
 }

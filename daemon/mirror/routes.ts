@@ -7,6 +7,7 @@ import type { BlobStore } from '#blobs';
 import { type DistributionPath, OciError, parseDistributionPath } from '#oci';
 import type { Cache } from '../cache.ts';
 import type { Downloads } from '../downloads.ts';
+import type { LazyReads } from '../lazy/index.ts';
 import type { AgentMetrics, RequestKind } from '../metrics.ts';
 import type { OriginClient } from '../origin-client.ts';
 import { type Repository, toRepository } from '../repository.ts';
@@ -19,6 +20,7 @@ export interface MirrorContext {
   readonly store: BlobStore;
   readonly cache: Cache;
   readonly downloads: Downloads;
+  readonly lazy: LazyReads;
   readonly resolver: Resolver;
   readonly origin: OriginClient;
   readonly metrics: AgentMetrics;

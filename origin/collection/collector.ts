@@ -15,6 +15,7 @@ import type { Digest, RepositoryName } from '#oci';
 import type { Swarm } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import type { Exclusive } from '../exclusive.ts';
+import type { LeafLists } from '../leaf-lists.ts';
 import type { Lease, LeaseQueue } from '../metadata/collection-port.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { Torrents } from '../torrents.ts';
@@ -73,13 +74,14 @@ export function createCollector(
     readonly metadata: MetadataStore;
     readonly blobs: BlobStore;
     readonly torrents: Torrents;
+    readonly leaves: LeafLists;
     readonly swarm: Swarm | undefined;
     readonly perDigest: Exclusive;
     readonly metrics: Metrics;
     readonly log: Logger;
   },
 ): Collector {
-  const { metadata, blobs, torrents, swarm, perDigest, log } = parts;
+  const { metadata, blobs, torrents, leaves, swarm, perDigest, log } = parts;
   const { collection } = metadata;
   const ledger = createLedger(parts.metrics, log);
   const hasTagRules = config.keepLast.length > 0 || config.maxAge.length > 0;
@@ -95,6 +97,7 @@ export function createCollector(
     const infoHash = await torrents.forget(digest);
     if (infoHash !== undefined) await swarm?.release(infoHash);
     await blobs.delete(digest);
+    await leaves.forget(digest);
     await collection.forgetOrphan(digest);
   }
 

@@ -40,7 +40,7 @@ export const deleteBlob: Verb<'blob'> = async (registry, { reply, path }) => {
  */
 export async function openBlob(
   registry: Registry,
-  call: Pick<Call<'blob' | 'torrent'>, 'path' | 'query' | 'admitted'>,
+  call: Pick<Call<'blob' | 'torrent' | 'leaves'>, 'path' | 'query' | 'admitted'>,
 ): Promise<{ readonly name: RepositoryName; readonly reader: BlobReader }> {
   const digest: Digest = parseDigest(call.path.digest);
   const place = await findIn(candidates(call), async (name) =>

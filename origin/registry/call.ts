@@ -5,6 +5,7 @@ import type { Digest, DistributionPath } from '#oci';
 import type { MetainfoSources } from '#torrent';
 import type { Access, Admitted, Passkeys } from '../access/index.ts';
 import type { Exclusive } from '../exclusive.ts';
+import type { LeafLists } from '../leaf-lists.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
 import type { Torrents } from '../torrents.ts';
@@ -16,6 +17,7 @@ export interface Registry {
   readonly blobs: BlobStore;
   readonly uploads: UploadSessions;
   readonly torrents: Torrents;
+  readonly leaves: LeafLists;
   /** Bytes of manifests, in memory. */
   readonly recentManifests: RecentBytes;
   /** Orders, for each digest, what joins a blob's bytes and its links: push, mount and deletion. */

@@ -6,9 +6,9 @@ export const discover: Verb<'discover'> = async (_registry, { reply, path }) =>
     extensions: [
       {
         name: '_shoal',
-        description: 'BitTorrent metainfo of each blob',
+        description: 'BitTorrent metainfo and leaf hashes of each blob',
         url: '/api/v1/openapi.json',
-        endpoints: [`/v2/${path.name}/_shoal/torrents/<digest>`],
+        endpoints: ['torrents', 'leaves'].map((what) => `/v2/${path.name}/_shoal/${what}/<digest>`),
       },
     ],
   });

@@ -9,6 +9,7 @@ import { deleteBlob, getBlob } from './blobs.ts';
 import type { Registry, Verb } from './call.ts';
 import { catalog } from './catalog.ts';
 import { discover } from './discover.ts';
+import { getLeaves } from './leaves.ts';
 import { answerNamespace, standsFor } from './lookup.ts';
 import { deleteManifest, getManifest, putManifest } from './manifests.ts';
 import { referrers } from './referrers.ts';
@@ -29,6 +30,7 @@ const table: { readonly [K in Kind]: Verbs<K> } = {
   upload: { GET: uploadStatus, PATCH: appendChunk, PUT: finishUpload, DELETE: cancelUpload },
   referrers: { GET: referrers, HEAD: referrers },
   torrent: { GET: getTorrent, HEAD: getTorrent },
+  leaves: { GET: getLeaves, HEAD: getLeaves },
   discover: { GET: discover, HEAD: discover },
 };
 

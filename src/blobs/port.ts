@@ -27,6 +27,11 @@ export interface BlobStore {
   stat(digest: Digest): Promise<BlobInfo | undefined>;
   /** SHA-1 of each piece of a complete blob, computed off the event loop; undefined when it is not here. */
   hashPieces(digest: Digest, pieceLength: number): Promise<Uint8Array | undefined>;
+  /**
+   * SHA-256 of each leaf of a complete blob, computed while all of it is hashed again, so that they are
+   * of the bytes that the digest names. A damaged blob is set aside as by `verify`. Undefined when it is not here.
+   */
+  hashLeaves(digest: Digest, leafLength: number): Promise<Uint8Array | undefined>;
   list(): AsyncIterable<BlobInfo>;
   /** Totals of the complete blobs; kept up to date, cheap to ask. Too low until `counted`. */
   totals(): { readonly blobs: number; readonly bytes: number };

@@ -138,6 +138,23 @@ export async function openBlobStore(options: {
 
   const uploads = await openUploads(path.join(layout.root, 'uploads'), { hashing, adopt });
 
+  const verify = (digest: Digest): Promise<'good' | 'damaged' | 'missing'> =>
+    inTurn(digest, async () => {
+      const isThere = await stat(layout.blob(digest)).then(
+        () => true,
+        () => false,
+      );
+      const found = await trusted(digest);
+      if (!found) return isThere ? 'damaged' : 'missing';
+      await found.handle.close();
+      const actual = await hashing.digestFile(layout.blob(digest), digestAlgorithm(digest));
+      if (actual === digestHex(digest)) return 'good';
+      log.error({ digest, actual }, 'a blob file is damaged; it is set aside');
+      await layout.setAside(digest);
+      await forget(digest, found.record);
+      return 'damaged';
+    });
+
   return {
     open: (digest) =>
       inTurn(digest, async () => {
@@ -164,22 +181,20 @@ export async function openBlobStore(options: {
         await found.handle.close();
       }
     },
-    verify: (digest) =>
-      inTurn(digest, async () => {
-        const isThere = await stat(layout.blob(digest)).then(
-          () => true,
-          () => false,
-        );
-        const found = await trusted(digest);
-        if (!found) return isThere ? 'damaged' : 'missing';
+    async hashLeaves(digest, leafLength) {
+      const found = await inTurn(digest, () => trusted(digest));
+      if (!found) return undefined;
+      try {
+        const file = layout.blob(digest);
+        const leaves = await hashing.hashLeaves(file, leafLength, digestAlgorithm(digest));
+        if (leaves.digest === digestHex(digest)) return leaves.hashes;
+      } finally {
         await found.handle.close();
-        const actual = await hashing.digestFile(layout.blob(digest), digestAlgorithm(digest));
-        if (actual === digestHex(digest)) return 'good';
-        log.error({ digest, actual }, 'a blob file is damaged; it is set aside');
-        await layout.setAside(digest);
-        await forget(digest, found.record);
-        return 'damaged';
-      }),
+      }
+      await verify(digest);
+      return undefined;
+    },
+    verify,
     list: records.list,
     totals: () => ({ ...totals }),
     counted,

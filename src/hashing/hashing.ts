@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { DigestAlgorithm } from '#oci';
-import type { Job, JobAnswer, JobMessage, JobResult } from './protocol.ts';
+import type { Job, JobAnswer, JobMessage, JobResult, LeafHashes } from './protocol.ts';
 
 export interface Hashing {
   /** SHA-1 of each piece of a file, 20 bytes each, one after another. Rejects with the file's error. */
@@ -16,6 +16,8 @@ export interface Hashing {
     pieces: Uint8Array,
     which: readonly number[],
   ): Promise<readonly boolean[]>;
+  /** SHA-256 of each leaf of a file, and the digest of all of it, in one reading. */
+  hashLeaves(path: string, leafLength: number, algorithm: DigestAlgorithm): Promise<LeafHashes>;
   /** The hex digest of a file. */
   digestFile(path: string, algorithm: DigestAlgorithm): Promise<string>;
   /** The hex sha256 of a file. */
@@ -103,6 +105,8 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
     hashPieces: async (path, pieceLength) => (await run({ op: 'pieces', path, pieceLength })) as Uint8Array,
     checkPieces: async (path, pieceLength, pieces, which) =>
       (await run({ op: 'check', path, pieceLength, pieces, which })) as readonly boolean[],
+    hashLeaves: async (path, leafLength, algorithm) =>
+      (await run({ op: 'leaves', path, leafLength, algorithm })) as LeafHashes,
     digestFile: async (path, algorithm) => (await run({ op: 'digest', path, algorithm })) as string,
     sha256File: async (path) => (await run({ op: 'digest', path, algorithm: 'sha256' })) as string,
     followDigest(path, algorithm = 'sha256') {

@@ -3,3 +3,5 @@
  * so no blob byte crosses a thread boundary.
  */
 export { createHashing, type DigestFollower, type Hashing } from './hashing.ts';
+export { leafHasher } from './leaf-hasher.ts';
+export type { LeafHashes } from './protocol.ts';

@@ -10,6 +10,12 @@ export type Job =
       readonly pieces: Uint8Array;
       readonly which: readonly number[];
     }
+  | {
+      readonly op: 'leaves';
+      readonly path: string;
+      readonly leafLength: number;
+      readonly algorithm: DigestAlgorithm;
+    }
   | { readonly op: 'digest'; readonly path: string; readonly algorithm: DigestAlgorithm }
   | {
       readonly op: 'follow';
@@ -21,7 +27,14 @@ export type Job =
   | { readonly op: 'finish'; readonly follower: number; readonly size: number }
   | { readonly op: 'abort'; readonly follower: number };
 
-export type JobResult = Uint8Array | string | readonly boolean[] | undefined;
+export interface LeafHashes {
+  /** SHA-256 of each leaf, 32 bytes each, one after another. */
+  readonly hashes: Uint8Array;
+  /** The hex digest of the whole file, of the same reading. */
+  readonly digest: string;
+}
+
+export type JobResult = Uint8Array | LeafHashes | string | readonly boolean[] | undefined;
 
 export interface JobMessage {
   readonly id: number;

@@ -5,6 +5,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
+import { leafHasher } from './leaf-hasher.ts';
 import type { Job, JobAnswer, JobMessage, JobResult } from './protocol.ts';
 
 const buffer = Buffer.allocUnsafe(1024 * 1024);
@@ -25,16 +26,19 @@ function withFile<T>(path: string, use: (fd: number, size: number) => T): T {
   }
 }
 
-/** Adds the bytes from `from` to `to` to `hash`. */
-function hashRange(fd: number, hash: Hash, from: number, to: number): void {
+/** Gives the bytes from `from` to `to` to `use`, in order; each part is overwritten by the next. */
+function readParts(fd: number, from: number, to: number, use: (part: Buffer) => void): void {
   for (let at = from; at < to; ) {
     const read = readSync(fd, buffer, 0, Math.min(buffer.length, to - at), at);
     if (read === 0)
       throw Object.assign(new Error(`the file ends at ${at}, before ${to}`), { code: 'ERR_SHORT_FILE' });
-    hash.update(buffer.subarray(0, read));
+    use(buffer.subarray(0, read));
     at += read;
   }
 }
+
+const hashRange = (fd: number, hash: Hash, from: number, to: number): void =>
+  readParts(fd, from, to, (part) => hash.update(part));
 
 function hashPiece(fd: number, size: number, pieceLength: number, index: number): Buffer {
   const hash = createHash('sha1');
@@ -80,6 +84,12 @@ function run(job: Job): JobResult {
           return hashPiece(fd, size, job.pieceLength, index).equals(expected);
         }),
       );
+    case 'leaves':
+      return withFile(job.path, (fd, size) => {
+        const hasher = leafHasher(size, job.leafLength, job.algorithm);
+        readParts(fd, 0, size, (part) => hasher.update(part));
+        return hasher.finish();
+      });
     case 'digest':
       return withFile(job.path, (fd, size) => {
         const hash = createHash(job.algorithm);

@@ -26,7 +26,7 @@ export {
   parseManifest,
 } from './manifest.ts';
 export { type DistributionPath, parseDistributionPath } from './paths.ts';
-export { type ByteRange, parseRange } from './range.ts';
+export { type ByteRange, closedRangeLength, parseRange } from './range.ts';
 export {
   formatImageReference,
   type ImageReference,

@@ -16,12 +16,14 @@ export type DistributionPath =
   | { readonly kind: 'upload'; readonly name: RepositoryName; readonly session: string }
   | { readonly kind: 'referrers'; readonly name: RepositoryName; readonly digest: string }
   | { readonly kind: 'torrent'; readonly name: RepositoryName; readonly digest: string }
+  | { readonly kind: 'leaves'; readonly name: RepositoryName; readonly digest: string }
   | { readonly kind: 'discover'; readonly name: RepositoryName };
 
 const patterns: readonly (readonly [RegExp, (name: RepositoryName, last: string) => DistributionPath])[] = [
   [/^(.+)\/tags\/list$/, (name) => ({ kind: 'tags', name })],
   [/^(.+)\/_oci\/ext\/discover$/, (name) => ({ kind: 'discover', name })],
   [/^(.+)\/_shoal\/torrents\/([^/]+)$/, (name, digest) => ({ kind: 'torrent', name, digest })],
+  [/^(.+)\/_shoal\/leaves\/([^/]+)$/, (name, digest) => ({ kind: 'leaves', name, digest })],
   [/^(.+)\/blobs\/uploads\/?$/, (name) => ({ kind: 'uploads', name })],
   [/^(.+)\/blobs\/uploads\/([^/]+)$/, (name, session) => ({ kind: 'upload', name, session })],
   [/^(.+)\/blobs\/([^/]+)$/, (name, digest) => ({ kind: 'blob', name, digest })],

@@ -35,3 +35,15 @@ export function parseRange(
   if (last !== '' && Number(last) < start) return undefined;
   return start >= size ? 'unsatisfiable' : { start, end };
 }
+
+/**
+ * How many bytes a single closed range (`bytes=5-9`, `bytes=-5`) asks for, before the size of the body is
+ * known; undefined for every other header, an open-ended range among them.
+ */
+export function closedRangeLength(header: string | undefined): number | undefined {
+  const match = /^bytes=\s*(\d{0,16})-(\d{1,16})\s*$/i.exec(header?.trim() ?? '');
+  if (!match) return undefined;
+  const [, first = '', last = ''] = match;
+  const length = first === '' ? Number(last) : Number(last) - Number(first) + 1;
+  return length > 0 ? length : undefined;
+}

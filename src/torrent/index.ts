@@ -7,6 +7,18 @@
 export { type MetainfoCatalog, openMetainfoCatalog } from './catalog.ts';
 export { type InfoHash, parseInfoHash } from './info-hash.ts';
 export {
+  createLeaves,
+  encodeLeaves,
+  isLeaf,
+  LEAVES_MEDIA_TYPE,
+  type Leaves,
+  LeavesError,
+  leafLengthFor,
+  leafSize,
+  MAX_LEAVES_BYTES,
+  parseLeaves,
+} from './leaves.ts';
+export {
   createMetainfo,
   encodeMetainfo,
   MAX_METAINFO_BYTES,

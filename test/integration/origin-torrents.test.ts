@@ -67,7 +67,9 @@ t.test('a torrent is for whoever may read the blob', async (t) => {
   t.equal((await origin.call('GET', `/v2/x.test/a/_shoal/torrents/${digest}`)).status, 200);
   t.equal((await origin.call('GET', `/v2/a/_shoal/torrents/${digest}?ns=x.test`)).status, 200);
   t.match((await origin.call('GET', '/v2/a/_oci/ext/discover')).json(), {
-    extensions: [{ name: '_shoal', endpoints: ['/v2/a/_shoal/torrents/<digest>'] }],
+    extensions: [
+      { name: '_shoal', endpoints: ['/v2/a/_shoal/torrents/<digest>', '/v2/a/_shoal/leaves/<digest>'] },
+    ],
   });
 });
 

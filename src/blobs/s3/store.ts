@@ -10,8 +10,8 @@
  */
 import { type FileHandle, rm } from 'node:fs/promises';
 import type { Level } from 'level';
-import type { Hashing } from '#hashing';
-import { type Digest, digestHex, parseDigest } from '#oci';
+import { type Hashing, leafHasher } from '#hashing';
+import { type Digest, digestAlgorithm, digestHex, parseDigest } from '#oci';
 import type { Logger } from '#telemetry';
 import { pieceLengthFor } from '#torrent';
 import type { BlobInfo, BlobStore } from '../port.ts';
@@ -19,8 +19,8 @@ import { createTurns } from '../turns.ts';
 import { openUploads } from '../uploads.ts';
 import { type ObjectState, openBucket, type S3Options } from './bucket.ts';
 import { createChunks } from './chunks.ts';
-import { createConfirmed, createKnownPieces } from './memory.ts';
 import { hashOf, hashPieces } from './hashing.ts';
+import { createConfirmed, createKnownPieces } from './memory.ts';
 import { readRange } from './ranges.ts';
 import { createReader } from './reader.ts';
 import { type ObjectRecord, openObjectRecords } from './records.ts';
@@ -237,6 +237,27 @@ export async function openS3BlobStore(options: {
     if (!closing.signal.aborted) log.warn({ err: error }, 'the bucket could not be tidied');
   });
 
+  const verify = (digest: Digest): Promise<'good' | 'damaged' | 'missing'> =>
+    turns.run(digest, async () => {
+      const record = await records.get(digest);
+      const state = await bucket.head(keyOf(digest));
+      if (!state || doomed.has(digest)) {
+        if (record) await forget(digest, record);
+        return 'missing';
+      }
+      const [algorithm = ''] = digest.split(':');
+      const actual = await hashOf(algorithm, bytesOf(digest, state));
+      if (actual === digestHex(digest)) {
+        if (record) await forget(digest, record);
+        await remember(digest, state);
+        return 'good';
+      }
+      log.error({ digest, actual: `${algorithm}:${actual}` }, 'an object is damaged; it is set aside');
+      await setAside(digest, state);
+      if (record) await forget(digest, record);
+      return 'damaged';
+    });
+
   return {
     open: (digest) =>
       turns.run(digest, async () => {
@@ -264,26 +285,17 @@ export async function openS3BlobStore(options: {
         (await hashPieces(bytesOf(digest, record), record.size, pieceLength))
       );
     },
-    verify: (digest) =>
-      turns.run(digest, async () => {
-        const record = await records.get(digest);
-        const state = await bucket.head(keyOf(digest));
-        if (!state || doomed.has(digest)) {
-          if (record) await forget(digest, record);
-          return 'missing';
-        }
-        const [algorithm = ''] = digest.split(':');
-        const actual = await hashOf(algorithm, bytesOf(digest, state));
-        if (actual === digestHex(digest)) {
-          if (record) await forget(digest, record);
-          await remember(digest, state);
-          return 'good';
-        }
-        log.error({ digest, actual: `${algorithm}:${actual}` }, 'an object is damaged; it is set aside');
-        await setAside(digest, state);
-        if (record) await forget(digest, record);
-        return 'damaged';
-      }),
+    async hashLeaves(digest, leafLength) {
+      const record = await turns.run(digest, () => trusted(digest));
+      if (!record) return undefined;
+      const hasher = leafHasher(record.size, leafLength, digestAlgorithm(digest));
+      for await (const part of bytesOf(digest, record)) hasher.update(part);
+      const leaves = hasher.finish();
+      if (leaves.digest === digestHex(digest)) return leaves.hashes;
+      await verify(digest);
+      return undefined;
+    },
+    verify,
     async *list() {
       for await (const { key, size } of bucket.list(`${base}sha256/`)) {
         const hex = key.slice(key.lastIndexOf('/') + 1);

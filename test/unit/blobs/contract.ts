@@ -51,6 +51,7 @@ export function blobStoreContract(t: Test, name: string, open: (t: Test) => Prom
     t.equal(await store.blobs.open(MISSING), undefined);
     t.equal(await store.blobs.stat(MISSING), undefined);
     t.equal(await store.blobs.hashPieces(MISSING, 1000), undefined);
+    t.equal(await store.blobs.hashLeaves(MISSING, 1000), undefined);
     await store.blobs.delete(MISSING);
   });
 
@@ -106,6 +107,23 @@ export function blobStoreContract(t: Test, name: string, open: (t: Test) => Prom
     for (const when of ['after the push', 'again']) {
       t.ok(expected.equals((await store.blobs.hashPieces(digest, length)) ?? Buffer.alloc(0)), when);
     }
+  });
+
+  t.test(`${name}: leaf hashes of a blob`, async (t) => {
+    const store = await open(t);
+    const bytes = Buffer.concat([...content(12, LARGE)]);
+    const digest = await put(store, 12, LARGE);
+    const length = 16 * 1024;
+    const expected = Buffer.concat(
+      Array.from({ length: Math.ceil(LARGE / length) }, (_, index) =>
+        createHash('sha256')
+          .update(bytes.subarray(index * length, (index + 1) * length))
+          .digest(),
+      ),
+    );
+    t.ok(expected.equals((await store.blobs.hashLeaves(digest, length)) ?? Buffer.alloc(0)));
+    const empty = await put(store, 13, 0);
+    t.equal((await store.blobs.hashLeaves(empty, length))?.length, 0);
   });
 
   t.test(`${name}: a wrong digest makes no blob and leaves the upload usable`, async (t) => {

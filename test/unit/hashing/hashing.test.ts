@@ -35,6 +35,11 @@ t.test('hashes files in the pool', async (t) => {
 
   t.same(Buffer.from(await hashing.hashPieces(file, PIECE)), pieceHashes());
   t.equal(await hashing.sha256File(file), sha256);
+  const leaves = await hashing.hashLeaves(file, 1000, 'sha256');
+  t.equal(leaves.digest, sha256);
+  t.equal(leaves.hashes.length, 32 * Math.ceil(bytes.length / 1000));
+  const second = createHash('sha256').update(bytes.subarray(1000, 2000)).digest();
+  t.same(Buffer.from(leaves.hashes.subarray(32, 64)), second);
 
   const damaged = Buffer.from(bytes);
   damaged[2 * PIECE + 5] = (damaged[2 * PIECE + 5] ?? 0) ^ 1;
