@@ -7,6 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createHttpClient, type HttpClient, type HttpResponse } from '#http';
 import {
   type Digest,
+  digestAlgorithm,
+  digestOf,
+  digestOfHex,
   type ImageReference,
   isIndexMediaType,
   MANIFEST_MEDIA_TYPES,
@@ -15,8 +18,6 @@ import {
   type ManifestDescriptor,
   parseDigest,
   parseManifest,
-  sha256DigestOf,
-  toSha256Digest,
 } from '#oci';
 import { CommandError } from './errors.ts';
 import type { Login } from './login.ts';
@@ -107,9 +108,9 @@ async function fetchManifest(
   });
   if (response.status !== 200) throw await refusal(server, response, `manifest ${name}`);
   const bytes = await client.read(response, MAX_MANIFEST_BYTES);
-  const digest = sha256DigestOf(bytes);
   const told = response.headers['docker-content-digest'];
   const expected = reference.kind === 'digest' ? reference.digest : told && parseDigest(told);
+  const digest = digestOf(expected ? digestAlgorithm(expected) : 'sha256', bytes);
   if (expected && expected !== digest) {
     throw new CommandError(`the manifest ${name} that ${base} sent is ${digest}, not ${expected}`);
   }
@@ -125,7 +126,7 @@ async function fetchBlob(server: Server, request: Parameters<Registry['blob']>[0
   let failures = 0;
   const restart = async (): Promise<void> => {
     await sink.restart();
-    hash = createHash('sha256');
+    hash = createHash(digestAlgorithm(descriptor.digest));
     received = 0;
   };
   if (received > descriptor.size) await restart();
@@ -158,7 +159,7 @@ async function fetchBlob(server: Server, request: Parameters<Registry['blob']>[0
     if (failures >= ATTEMPTS || isFinal(failure)) throw failure;
     await delay(FIRST_WAIT_MS * 2 ** (failures - 1), undefined, signal && { signal });
   }
-  const digest = toSha256Digest(hash.digest());
+  const digest = digestOfHex(hash.digest('hex'));
   if (digest === descriptor.digest) return;
   await sink.restart();
   throw new CommandError(`the blob that ${base} sent is ${digest}, not ${descriptor.digest}`);

@@ -71,7 +71,7 @@ async function blobsOf(
   name: string | undefined,
   platformName: string,
 ): Promise<{ readonly image: ImageReference; readonly digests: readonly Digest[] }> {
-  if (/^sha256:/.test(operand)) {
+  if (/^sha(?:256|512):/.test(operand)) {
     const digest = orUsage(() => parseDigest(operand));
     if (name === undefined) throw new UsageError('a bare digest needs its repository: --name library/app');
     const repository = orUsage(() => parseRepositoryName(name));

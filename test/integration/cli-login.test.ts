@@ -46,7 +46,7 @@ async function setUp(t: Test) {
       env: { ...nowhere, ...env },
       ...(user && { input: `${user[1]}\n` }),
     });
-    for (const secret of [ANN[1], ROOT[1], user?.[1] ?? ANN[1]]) {
+    for (const secret of [ANN[1], ROOT[1], user?.[1] || ANN[1]]) {
       t.notOk(`${run.stdout}${run.stderr}`.includes(secret), `${args[0]} keeps the password for itself`);
     }
     return run;
