@@ -15,6 +15,8 @@ import { createFresh } from './fresh.ts';
 
 export interface SeedingOptions {
   readonly pieceCount: number;
+  /** Whether we have this piece, and may show it; of others we are told by `gained`. Default: all of them. */
+  readonly held?: (piece: number) => boolean;
   /** In [0, 1). Default Math.random. */
   readonly random?: () => number;
   /** Pieces that one peer may have been shown and not yet taken, while others wait. Default 2. */
@@ -39,6 +41,8 @@ export interface Seeding<P> {
   readonly unrevealed: number;
   /** `observed`: it knows our pieces already; what it has counts, but nothing is shown to it. */
   join(peer: P, now: number, observed?: boolean): void;
+  /** `held` is true for this piece from now on. */
+  gained(piece: number): void;
   leave(peer: P): void;
   /** The peer announced this piece, wherever it had it from. */
   have(peer: P, piece: number, now: number): void;
@@ -109,7 +113,7 @@ interface PeerState<P> {
 }
 
 export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
-  const { pieceCount } = options;
+  const { pieceCount, held = () => true } = options;
   const random = options.random ?? Math.random;
   const depth = options.depth ?? DEPTH;
   const totalDepth = options.totalDepth ?? TOTAL_DEPTH;
@@ -119,7 +123,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   /** Peers that have the piece, and peers that were shown it (the same peer may count in both). */
   const copies = new Uint32Array(pieceCount);
   const shows = new Uint32Array(pieceCount);
-  /** The pieces without copies and shows. */
+  /** The pieces of ours without copies and shows. */
   const fresh = createFresh(pieceCount, random);
   let pending = 0;
   let takenLately = 0;
@@ -135,7 +139,8 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   let spreadMs = 0;
   let spreadAt = Number.NEGATIVE_INFINITY;
 
-  const sort = (piece: number): void => fresh.set(piece, copies[piece] === 0 && shows[piece] === 0);
+  const sort = (piece: number): void =>
+    fresh.set(piece, copies[piece] === 0 && shows[piece] === 0 && held(piece));
 
   function settle(state: PeerState<P>, piece: number): void {
     if (state.pending.delete(piece)) pending--;
@@ -184,7 +189,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     let probes = 0;
     for (let step = 0; step < pieceCount && probes < PROBES; step++) {
       const piece = (start + step) % pieceCount;
-      if (state.view[piece] !== 0) continue;
+      if (state.view[piece] !== 0 || !held(piece)) continue;
       probes++;
       const count = (copies[piece] ?? 0) + (shows[piece] ?? 0);
       if (count >= bestCopies) continue;
@@ -288,7 +293,10 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     }
   }
 
+  for (let piece = 0; piece < pieceCount; piece++) if (!held(piece)) sort(piece);
+
   return {
+    gained: sort,
     get unrevealed() {
       return fresh.size;
     },
