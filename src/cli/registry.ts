@@ -4,6 +4,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { userAuthFiles, withAuthFiles, withCredentials } from '#auth';
 import { createHttpClient, type HttpClient, type HttpResponse } from '#http';
 import {
   type Digest,
@@ -62,7 +63,10 @@ export async function openRegistry(
   base: string,
   options: { readonly caFile?: string | undefined } = {},
 ): Promise<Registry> {
-  const client = await createHttpClient({ caFile: options.caFile, stallTimeoutMs: STALL_MS });
+  const client = withCredentials(
+    await createHttpClient({ caFile: options.caFile, stallTimeoutMs: STALL_MS }),
+    { credentialsFor: withAuthFiles(userAuthFiles(process.env), false) },
+  );
   return {
     manifest: (image, signal) => fetchManifest(client, base, image, signal),
     blob: (request) => fetchBlob(client, base, request),
