@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Digest, DigestAlgorithm } from '#oci';
 import type { PieceSource, SeedStore } from '#swarm';
-import type { Metainfo } from '#torrent';
+import type { Torrent } from '#torrent';
 
 export interface BlobInfo {
   readonly digest: Digest;
@@ -54,7 +54,7 @@ export interface DownloadStore extends BlobStore {
    * The partial blob of a download: made anew, or with the pieces an earlier run left, each
    * checked again by its hash. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
    */
-  openPartial(metainfo: Metainfo): Promise<PartialBlob>;
+  openPartial(metainfo: Torrent): Promise<PartialBlob>;
 }
 
 /** Read access to one complete blob. Usable by the swarm as a seed as it is. */
@@ -92,7 +92,7 @@ export interface BlobWriter {
 
 /** Pieces of a blob that is being downloaded. Satisfies the swarm's PieceStore. */
 export interface PartialBlob {
-  readonly metainfo: Metainfo;
+  readonly metainfo: Torrent;
   has(piece: number): boolean;
   /** Where a held piece came from in this or an earlier run. */
   source(piece: number): PieceSource | undefined;
