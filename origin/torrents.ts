@@ -41,6 +41,8 @@ export function createTorrents(options: {
   readonly catalog: MetainfoCatalog;
   readonly blobs: BlobStore;
   readonly perDigest: Exclusive;
+  /** Piece hashes that were computed while the blob came from an upstream. */
+  readonly hashesOf?: (digest: Digest) => Promise<Uint8Array | undefined>;
   /** Keeps through a crash which blobs are still to be hashed. */
   readonly notes: Pick<CollectionStore, 'unhashed' | 'hashed'>;
   /** A blob can be found by its infohash from now on, or no longer. */
@@ -57,7 +59,8 @@ export function createTorrents(options: {
   const compute = async (digest: Digest): Promise<Metainfo | undefined> => {
     const blob = await blobs.stat(digest);
     if (blob === undefined) return undefined;
-    const pieces = await blobs.hashPieces(digest, pieceLengthFor(blob.size));
+    const pieces =
+      (await options.hashesOf?.(digest)) ?? (await blobs.hashPieces(digest, pieceLengthFor(blob.size)));
     if (pieces === undefined) return undefined;
     const metainfo = createMetainfo({ digest, length: blob.size, pieces });
     // A deletion may have come meanwhile; in the digest's turn the answer holds.
