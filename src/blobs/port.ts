@@ -17,6 +17,8 @@ export interface WriterOptions {
    * algorithm is accepted too, at the price of reading the bytes once more.
    */
   readonly algorithm?: DigestAlgorithm | undefined;
+  /** Told each time more bytes can be read back. Must not throw. */
+  readonly onGrowth?: ((size: number) => void) | undefined;
 }
 
 /** Complete blobs and pushes: what an origin needs. Kept in files or in S3. */
@@ -77,6 +79,8 @@ export interface BlobWriter {
    * time (a second is refused with 'busy'). When `source` fails half-way the bytes that came are kept.
    */
   append(source: AsyncIterable<Uint8Array>, limits?: { readonly maxBytes?: number }): Promise<void>;
+  /** Fills `into` with bytes that came already, also while more are appended; 'closed' once the writer ended. */
+  read(position: number, into: Uint8Array): Promise<void>;
   /** What came so far survives a power cut when this resolves: call it before a client is told of it. */
   sync(): Promise<void>;
   /**
