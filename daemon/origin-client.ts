@@ -17,8 +17,9 @@ import {
   type OciErrorCode,
 } from '#oci';
 import type { Logger } from '#telemetry';
-import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import { DRAFT_MEDIA_TYPE, MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
 import type { Client } from './client.ts';
+import { type DraftStream, openDraftStream } from './draft-stream.ts';
 import type { Repository } from './repository.ts';
 
 export interface Ask {
@@ -52,8 +53,17 @@ export interface OriginClient {
     reference: string,
     ask: Ask & { readonly accept: string; readonly known?: Digest | undefined },
   ): Promise<FetchedManifest | 'unchanged'>;
-  /** The metainfo of a blob, checked to be this blob's. */
+  /** The metainfo of a blob that the origin has by now, checked to be this blob's. */
   metainfo(repository: Repository, digest: Digest, ask: Ask): Promise<Metainfo>;
+  /**
+   * The metainfo of a blob; or, while the origin still fetches it, its draft from piece `from` on. Both are
+   * checked to be this blob's. `ask.signal` ends a draft's stream, too.
+   */
+  torrent(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask & { readonly from: number; readonly size: number | undefined },
+  ): Promise<Metainfo | DraftStream>;
   /** Size of a blob in bytes, by HEAD. */
   blobSize(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
   /** A whole blob of at most `maxBytes`, checked against its digest. */
@@ -231,17 +241,48 @@ export function createOriginClient(options: {
         {
           repository,
           path: `_shoal/torrents/${digest}`,
-          headers: { accept: 'application/x-bittorrent' },
+          // What the origin would first fetch from an upstream is not asked for ahead.
+          headers: { accept: 'application/x-bittorrent', prefer: 'wait=0' },
           notFound: 'BLOB_UNKNOWN',
           ask,
           signal: bounded(ask),
         },
-        async (response) => {
-          const metainfo = parseMetainfo(await http.read(response, MAX_METAINFO_BYTES));
-          if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
-          return metainfo;
-        },
+        async (response) => metainfoOf(digest, await http.read(response, MAX_METAINFO_BYTES)),
       );
+    },
+    async torrent(repository, digest, ask) {
+      // The answer begins within the deadline; a draft goes on as long as its blob is fetched.
+      const late = new AbortController();
+      const timer = setTimeout(
+        () => late.abort(new DOMException('it did not answer in time', 'TimeoutError')),
+        ANSWER_DEADLINE_MS,
+      );
+      try {
+        return await askEach(
+          {
+            repository,
+            path: `_shoal/torrents/${digest}`,
+            ...(ask.from > 0 && { query: `from=${ask.from}` }),
+            headers: { accept: `${DRAFT_MEDIA_TYPE}, application/x-bittorrent` },
+            notFound: 'BLOB_UNKNOWN',
+            ask,
+            signal: ask.signal ? AbortSignal.any([ask.signal, late.signal]) : late.signal,
+          },
+          async (response) => {
+            if (response.headers['content-type'] !== DRAFT_MEDIA_TYPE) {
+              return metainfoOf(digest, await http.read(response, MAX_METAINFO_BYTES));
+            }
+            const stream = await openDraftStream(response.body);
+            const { header } = stream;
+            const sized = ask.size === undefined || ask.size === header.length;
+            if (header.digest === digest && header.from === ask.from && sized) return stream;
+            stream.close();
+            throw new RangeError('the draft is of another blob');
+          },
+        );
+      } finally {
+        clearTimeout(timer);
+      }
     },
     blobSize(repository, digest, ask) {
       const path = `blobs/${digest}`;
@@ -338,6 +379,12 @@ function address(origin: string, repository: Repository | undefined, path: strin
   if (repository.namespace !== undefined) parameters.set('ns', repository.namespace);
   const text = parameters.toString();
   return `${origin}/v2/${repository.name}/${path}${text === '' ? '' : `?${text}`}`;
+}
+
+function metainfoOf(digest: Digest, bytes: Buffer): Metainfo {
+  const metainfo = parseMetainfo(bytes);
+  if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
+  return metainfo;
 }
 
 function checkManifest(reference: string, response: HttpResponse, bytes: Buffer): FetchedManifest {

@@ -5,6 +5,7 @@
  *     access.register(app); // the token service, and the guard of what is beside /v2
  *     const may = await access.admit({ request, path, query, names }); // throws 401 or 403
  */
+import { createHmac } from 'node:crypto';
 import path from 'node:path';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ConfigError } from '#config';
@@ -55,6 +56,8 @@ export interface Access {
   admit(call: RegistryRequest): Promise<Admitted>;
   /** Whether an announce or scrape with this passkey may speak of this blob. */
   mayAnnounce(infoHash: InfoHash, passkey: string | undefined): boolean;
+  /** The key of a blob's draft (see #torrent), the same at each origin with these keys; undefined when everybody may have every blob. */
+  draftKey(digest: Digest): Uint8Array | undefined;
   /** Reads users, rules and keys anew. What runs goes on. @throws ConfigError, and all stays as it was */
   reload(config: AccessConfig | undefined): Promise<void>;
   close(): Promise<void>;
@@ -155,6 +158,10 @@ export async function openAccess(
     },
     mayAnnounce: (infoHash, passkey) =>
       state === undefined || keyed('announce', infoHash, passkey, state) !== undefined,
+    draftKey(digest) {
+      const [key] = state?.keys ?? [];
+      return key && createHmac('sha256', key.macKey).update(`draft\0${digest}`).digest().subarray(0, 20);
+    },
     async reload(next) {
       if ((next === undefined) !== (state === undefined)) {
         throw new ConfigError(['access: turning access control on or off needs a restart']);
