@@ -40,8 +40,9 @@ export const openApiDocument = {
     version: '1',
     description:
       'Management of an origin. Beside it: /v2 (OCI distribution API, with the extensions ' +
-      '/v2/<name>/_shoal/torrents/<digest>, metainfo, and /v2/<name>/_shoal/leaves/<digest>, SHA-256 of each ' +
-      '16 KiB, for whoever may pull the blob), /announce and /scrape (BitTorrent tracker), ' +
+      '/v2/<name>/_shoal/torrents/<digest>: metainfo, or with Accept: application/vnd.shoal.draft the piece hashes ' +
+      'of a blob that still comes from an upstream, as a stream; and /v2/<name>/_shoal/leaves/<digest>: SHA-256 of ' +
+      'each 16 KiB), /announce and /scrape (BitTorrent tracker), ' +
       '/metrics (Prometheus), /healthz and /readyz.',
   },
   paths: {
@@ -279,6 +280,25 @@ export const openApiDocument = {
           blobs: { type: 'object', properties: { count, bytes: count } },
           torrents: { type: 'object', properties: { hashing: count } },
           blobBytes: { type: 'object', properties: { in: count, out: count } },
+          upstreams: {
+            type: 'object',
+            properties: {
+              fetching: { ...count, description: 'blobs on their way' },
+              registries: {
+                type: 'array',
+                items: {
+                  type: 'object',
+                  properties: {
+                    name: text,
+                    url: text,
+                    credentials: { type: 'boolean' },
+                    reachable: { type: ['boolean', 'null'], description: 'null: not asked yet' },
+                    retryAfterSeconds: { ...count, description: 'until it is asked again' },
+                  },
+                },
+              },
+            },
+          },
           tracker: { type: 'object', properties: { agents: count, members: count } },
           swarm: {
             type: 'object',

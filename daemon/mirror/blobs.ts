@@ -3,7 +3,8 @@
  *
  * A cached blob is streamed from its file. Any other is streamed from its download as verified
  * bytes arrive; the headers go out at once, since the size is known and containerd waits for them
- * 30 s at most. A small closed range is read lazily and starts no download. Content is never encoded: its bytes are what the digest names.
+ * 30 s at most. A small closed range is read lazily and starts no download. Content is never encoded:
+ * its bytes are what the digest names.
  */
 import type { FastifyReply } from 'fastify';
 import type { BlobReader } from '#blobs';
@@ -98,13 +99,7 @@ async function answerRunning(
   const { raw } = reply;
   const blob = followBlob(download, range.start, context.metrics.mirrorBytes);
   raw.once('close', blob.close);
-  const source: ByteSource = {
-    read(position, into) {
-      // The headers are set by now; the client gets them before the first piece is here.
-      if (position === range.start) raw.flushHeaders();
-      return blob.read(position, into);
-    },
-  };
+  const source: ByteSource = { read: blob.read, slow: true };
   try {
     await sendBody(reply, source, spanOf(range), blob.sent);
   } catch {

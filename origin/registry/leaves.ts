@@ -8,7 +8,12 @@ import { namesEntity, type Verb } from './call.ts';
  * reader of small ranges checks 16 KiB with them instead of a whole piece.
  */
 export const getLeaves: Verb<'leaves'> = async (registry, call) => {
-  const { reader } = await openBlob(registry, call);
+  const opened = await openBlob(registry, call);
+  // Who reads lazily will not wait until all of it has come from its upstream.
+  if ('comesFrom' in opened) {
+    throw new OciError('BLOB_UNKNOWN', 'the blob is not here yet', { digest: opened.digest });
+  }
+  const { reader } = opened;
   const { digest } = reader;
   await reader.close();
   // They follow from the digest, so they never change.

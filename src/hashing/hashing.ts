@@ -18,6 +18,8 @@ export interface Hashing {
   ): Promise<readonly boolean[]>;
   /** SHA-256 of each leaf of a file, and the digest of all of it, in one reading. */
   hashLeaves(path: string, leafLength: number, algorithm: DigestAlgorithm): Promise<LeafHashes>;
+  /** SHA-1 of bytes in shared memory, hashed where they are. They must not change meanwhile. */
+  sha1(bytes: Uint8Array<SharedArrayBuffer>): Promise<Uint8Array>;
   /** The hex digest of a file. */
   digestFile(path: string, algorithm: DigestAlgorithm): Promise<string>;
   /** The hex sha256 of a file. */
@@ -107,6 +109,7 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
       (await run({ op: 'check', path, pieceLength, pieces, which })) as readonly boolean[],
     hashLeaves: async (path, leafLength, algorithm) =>
       (await run({ op: 'leaves', path, leafLength, algorithm })) as LeafHashes,
+    sha1: async (bytes) => (await run({ op: 'sha1', bytes })) as Uint8Array,
     digestFile: async (path, algorithm) => (await run({ op: 'digest', path, algorithm })) as string,
     sha256File: async (path) => (await run({ op: 'digest', path, algorithm: 'sha256' })) as string,
     followDigest(path, algorithm = 'sha256') {

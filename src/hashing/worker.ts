@@ -90,6 +90,8 @@ function run(job: Job): JobResult {
         readParts(fd, 0, size, (part) => hasher.update(part));
         return hasher.finish();
       });
+    case 'sha1':
+      return createHash('sha1').update(job.bytes).digest();
     case 'digest':
       return withFile(job.path, (fd, size) => {
         const hash = createHash(job.algorithm);
