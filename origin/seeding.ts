@@ -1,11 +1,13 @@
 /**
- * The origin as a member of every swarm: it seeds each blob that it holds, and downloads nothing.
+ * The origin as a member of every swarm: it seeds each blob that it holds, and what has come of those that
+ * are on their way from an upstream; it downloads nothing.
  * Nothing is open for an idle blob; an incoming handshake opens it from the catalogue and the store.
  */
 import type { BlobStore } from '#blobs';
 import type { HostPort } from '#http';
 import { createSwarm, type Identity, type Swarm, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
+import type { Drafts } from './drafts.ts';
 import type { Torrents } from './torrents.ts';
 
 export async function startSeeding(options: {
@@ -16,13 +18,14 @@ export async function startSeeding(options: {
   readonly transports: readonly Transport[];
   readonly uploadRateBytesPerSecond?: number | undefined;
   readonly torrents: Torrents;
+  readonly drafts: Drafts;
   readonly blobs: BlobStore;
   /** Told how much blob payload passed through the swarm. */
   readonly countPayload: (direction: 'in' | 'out', bytes: number) => void;
   readonly metrics: Metrics;
   readonly log: Logger;
 }): Promise<Swarm> {
-  const { torrents, blobs, metrics, log, libp2p, uploadRateBytesPerSecond } = options;
+  const { torrents, drafts, blobs, metrics, log, libp2p, uploadRateBytesPerSecond } = options;
   const payloadOf = metrics.sums<'direction' | 'transport'>({
     name: 'shoal_swarm_payload_bytes_total',
     help: 'Blob payload exchanged with members of the swarm',
@@ -54,6 +57,8 @@ export async function startSeeding(options: {
     log,
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
     async lookup(infoHash) {
+      const growing = drafts.seed(infoHash);
+      if (growing !== undefined) return growing;
       const metainfo = await torrents.byInfoHash(infoHash);
       const store = metainfo && (await blobs.open(metainfo.digest));
       return store && { metainfo, store };

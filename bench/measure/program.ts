@@ -6,6 +6,7 @@ import http from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/shoal.ts';
+import { whenInterrupted } from './interrupted.ts';
 
 const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
 const POLL_MS = 5;
@@ -34,10 +35,16 @@ export async function startMeasured(
   const startedAt = performance.now();
   const child = spawn(bin, [...args, ...flags], { stdio: ['ignore', 'ignore', 'inherit'] });
   const pid = child.pid ?? 0;
+  const kill = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  };
+  child.once('exit', whenInterrupted(kill));
   try {
     await untilReady(child, url);
   } catch (error) {
-    child.kill('SIGKILL');
+    await kill();
     throw error;
   }
   const readyMs = performance.now() - startedAt;

@@ -5,6 +5,7 @@
  *     access.register(app); // the token service, and the guard of what is beside /v2
  *     const may = await access.admit({ request, path, query, names }); // throws 401 or 403
  */
+import { createHmac } from 'node:crypto';
 import path from 'node:path';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ConfigError } from '#config';
@@ -47,12 +48,16 @@ export interface Passkeys {
 }
 
 export interface Access {
+  /** Everybody may do everything. */
+  readonly open: boolean;
   /** Adds the token service, and guards every route that is not on /v2. */
   register(app: FastifyInstance): void;
   /** @throws OciError UNAUTHORIZED with the challenge, DENIED */
   admit(call: RegistryRequest): Promise<Admitted>;
   /** Whether an announce or scrape with this passkey may speak of this blob. */
   mayAnnounce(infoHash: InfoHash, passkey: string | undefined): boolean;
+  /** The key of a blob's draft (see #torrent), the same at each origin with these keys; undefined when everybody may have every blob. */
+  draftKey(digest: Digest): Uint8Array | undefined;
   /** Reads users, rules and keys anew. What runs goes on. @throws ConfigError, and all stays as it was */
   reload(config: AccessConfig | undefined): Promise<void>;
   close(): Promise<void>;
@@ -110,6 +115,7 @@ export async function openAccess(
   };
 
   return {
+    open: config === undefined,
     register(app) {
       registerTokenEndpoint(app, {
         logins,
@@ -158,6 +164,10 @@ export async function openAccess(
     },
     mayAnnounce: (infoHash, passkey) =>
       state === undefined || keyed('announce', infoHash, passkey, state) !== undefined,
+    draftKey(digest) {
+      const [key] = state?.keys ?? [];
+      return key && createHmac('sha256', key.macKey).update(`draft\0${digest}`).digest().subarray(0, 20);
+    },
     async reload(next) {
       if ((next === undefined) !== (state === undefined)) {
         throw new ConfigError(['access: turning access control on or off needs a restart']);

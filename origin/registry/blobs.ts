@@ -53,6 +53,8 @@ interface AbsentBlob {
   readonly comesFrom: readonly RepositoryName[];
 }
 
+export type OpenedBlob = HeldBlob | AbsentBlob;
+
 /**
  * Opens a blob that the named repository, or the one it stands for, holds; or says which upstreams
  * are to be asked for it.
@@ -61,7 +63,7 @@ interface AbsentBlob {
 export async function openBlob(
   registry: Registry,
   call: Pick<Call<'blob' | 'torrent'>, 'path' | 'query' | 'admitted'>,
-): Promise<HeldBlob | AbsentBlob> {
+): Promise<OpenedBlob> {
   const digest: Digest = parseDigest(call.path.digest);
   const names = candidates(call);
   const place = await findIn(names, async (name) =>

@@ -10,9 +10,9 @@ import t, { type Test } from 'tap';
 import { startContainerd } from '../support/containerd.ts';
 import { needs } from '../support/debian.ts';
 import { type DockerRegistry, dockerRegistry } from '../support/docker-registry.ts';
+import { layeredImage } from '../support/layered-image.ts';
 import { temporaryFolder } from '../support/origin.ts';
 import { type Program, startProgram } from '../support/shoal.ts';
-import { smallImage } from '../support/small-image.ts';
 
 await needs(t, ['docker-registry', 'containerd', 'runc', 'podman', 'skopeo']);
 
@@ -25,7 +25,7 @@ async function run(file: string, ...args: string[]): Promise<string> {
 }
 
 async function publish(t: Test, registry: DockerRegistry, user?: string): Promise<string> {
-  const image = await smallImage(t);
+  const image = await layeredImage(t);
   const target = `docker://${new URL(registry.url).host}/team/app:v1`;
   const login = user === undefined ? [] : [`--dest-creds=${user}`];
   await run(
