@@ -11,7 +11,9 @@ import { accessFrom, accessOf, basic } from '../support/access.ts';
 import { needs } from '../support/debian.ts';
 import { type DockerRegistry, dockerRegistry } from '../support/docker-registry.ts';
 import {
+  agentHere,
   type PushedImage,
+  pull,
   pushImage,
   pushBlob as pushThere,
   someBytes,
@@ -27,6 +29,7 @@ import {
   temporaryFolder,
   testOrigin,
 } from '../support/origin.ts';
+import { rawUpstream } from '../support/raw-upstream.ts';
 
 await needs(t, ['docker-registry']);
 
@@ -377,6 +380,37 @@ t.test('an index of which one platform is pulled is no fault to a scrub', async 
   await until(async () => !(await state()).running);
   t.match(await state(), { found: 0, checked: { manifests: 2 } });
   t.same(await readdir(path.join(origin.data, 'blobs', 'uploads')), [], 'nothing half-fetched lies about');
+});
+
+t.test('an agent serves both forms from one cache, and passes on what the upstream says', async (t) => {
+  const { registry, origin, image, layer } = await setUp(t);
+  const agent = await agentHere(t, [origin.url]);
+  const [digest = ''] = image.layers;
+  t.equal((await pull(`${agent.url}/v2/team/app/manifests/v1?ns=hub.test`)).status, 200);
+  t.ok((await pull(`${agent.url}/v2/team/app/blobs/${digest}?ns=hub.test`)).bytes.equals(layer));
+  t.equal((await pull(`${agent.url}/v2/hub.test/team/app/manifests/v1`)).status, 200);
+  t.ok((await pull(`${agent.url}/v2/hub.test/team/app/blobs/${digest}`)).bytes.equals(layer));
+  t.equal(registry.requests('GET', 200, /blobs/), 1);
+  t.equal((await pull(`${agent.url}/v2/team/app/manifests/none?ns=hub.test`)).status, 404);
+  t.equal(
+    (await pull(`${agent.url}/v2/hub.test/team/app/blobs/${sha256DigestOf(layer.subarray(1))}`)).status,
+    404,
+  );
+
+  let status = 401;
+  const strict = await rawUpstream(t, (_asked, response) =>
+    response.writeHead(status, { 'retry-after': '70' }).end(),
+  );
+  const other = await testOrigin(t, { upstreams: [upstreamAt(strict.url)] });
+  const behind = await agentHere(t, [other.url]);
+  const refused = await pull(`${behind.url}/v2/team/app/manifests/v1?ns=hub.test`);
+  t.equal(refused.status, 403);
+  t.match(refused.bytes.toString(), /the upstream hub\.test refuses team\/app/);
+  status = 429;
+  const limited = await pull(`${behind.url}/v2/team/app/manifests/v2?ns=hub.test`);
+  t.equal(limited.status, 503);
+  t.ok(Number(limited.headers.get('retry-after')) > 60);
+  t.match(limited.bytes.toString(), /hub\.test cannot be asked: it limits requests/);
 });
 
 async function status(origin: TestOrigin): Promise<unknown> {
