@@ -56,6 +56,8 @@ export function createDownloads(
     readonly metainfos: MetainfoSource;
     readonly unfinished: Unfinished;
     readonly pulls: Pulls;
+    /** A blob has come to the cache. */
+    readonly onCached: (digest: Digest) => void;
   },
 ): Downloads {
   const { store, origin, metainfos, unfinished, pulls, log } = context;
@@ -122,6 +124,7 @@ export function createDownloads(
       active.delete(download);
       running.delete(digest);
       if (error !== undefined) account.failed(toOciError(error).message, performance.now());
+      if (error === undefined) context.onCached(digest);
       if (error !== undefined && !closing) noteFailure(digest, toOciError(error));
       return end(error === undefined);
     };

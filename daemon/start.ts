@@ -198,6 +198,7 @@ export async function startAgent(
       metainfos,
       unfinished,
       pulls,
+      onCached: (digest) => lazy.forget(digest),
     }),
     (it) => it.close(),
   );

@@ -35,9 +35,9 @@ export interface LazyReads {
   takes(bytes: number): boolean;
   /** The blob, to be read lazily; undefined when that cannot be: take the usual way. */
   open(repository: Repository, digest: Digest, ask: Ask): Promise<LazyBlob | undefined>;
-  /** The blob, if it was opened before. */
-  known(digest: Digest): LazyBlob | undefined;
-  /** The blob is complete by now. */
+  /** Whether it was opened before and not forgotten. */
+  knows(digest: Digest): boolean;
+  /** The blob is in the cache by now. */
   forget(digest: Digest): void;
   /** Breaks off what is being fetched. */
   close(): Promise<void>;
@@ -189,7 +189,7 @@ export function createLazyReads(options: {
       const opened = known ?? (await soon(openings.get(digest) ?? begin(repository, digest, ask)));
       return opened && opened.blob.length > SMALL_BLOB_BYTES ? opened.blob : undefined;
     },
-    known: (digest) => blobs.get(digest)?.blob,
+    knows: (digest) => blobs.has(digest),
     forget(digest) {
       listBytes -= blobs.get(digest)?.listBytes ?? 0;
       blobs.delete(digest);

@@ -14,7 +14,7 @@ import type { Download } from '../download.ts';
 import { followBlob } from '../followed-blob.ts';
 import { type BlobContext, chooseRange, describe, type Exchange, spanOf } from './blob-answer.ts';
 import { matchesEtag } from './etag.ts';
-import { answerLazily, beginLazily } from './lazy-blobs.ts';
+import { answerLazily } from './lazy-blobs.ts';
 
 export async function answerBlob(
   context: BlobContext,
@@ -38,12 +38,12 @@ async function answerHead(context: BlobContext, exchange: Exchange, digest: Dige
 }
 
 async function answerGet(context: BlobContext, exchange: Exchange, digest: Digest): Promise<FastifyReply> {
-  // The origin may work while we look into our own index.
-  beginLazily(context, exchange, digest);
+  // What is read lazily is not in the cache: looking there first would cost as much as the read.
+  const known = context.lazy.knows(digest);
+  if (known && (await answerLazily(context, exchange, digest))) return exchange.reply;
   const cached = await openCached(context, digest);
-  if (cached) context.lazy.forget(digest);
   if (cached) return answerCached(context, exchange, digest, cached);
-  if (await answerLazily(context, exchange, digest)) return exchange.reply;
+  if (!known && (await answerLazily(context, exchange, digest))) return exchange.reply;
   const opened = await context.downloads.open(exchange.repository, digest, {
     requestId: exchange.request.id,
   });

@@ -20,14 +20,7 @@ import { matchesEtag } from './etag.ts';
 /** Up to here all of an answer is waited for, so that the blob's download can still give it; a longer one is sent as it comes. */
 const WAITED_BYTES = 256 * 1024;
 
-/** A blob that was read lazily before: begins to fetch what the request needs, if that is for us to answer. */
-export function beginLazily(context: BlobContext, exchange: Exchange, digest: Digest): void {
-  const blob = context.lazy.known(digest);
-  const range = blob && parseRange(smallRange(context, exchange, digest), blob.length);
-  if (typeof range === 'object') blob?.begin(range);
-}
-
-/** False when this request is for others to answer; then nothing was set on the reply. */
+/** False when this request is for others to answer; then nothing was sent. */
 export async function answerLazily(
   context: BlobContext,
   exchange: Exchange,
@@ -49,7 +42,8 @@ export async function answerLazily(
   try {
     await sendBody(reply, blob, spanOf(range), (bytes) => context.metrics.mirrorBytes('origin', bytes));
   } catch {
-    // The connection was cut; the client's next request is answered by the download.
+    // Cut, or not begun: the client's next request, or this one, is answered by the download.
+    return reply.raw.headersSent || reply.raw.destroyed;
   }
   return true;
 }
