@@ -4,7 +4,7 @@ import type { BlobStore } from '#blobs';
 import { formatHostPort, type HostPort, ProblemError } from '#http';
 import { formatMember, formatMultiaddr, type Libp2pAddress, type MemberAddress } from '#multiaddr';
 import type { Swarm } from '#swarm';
-import { parseInfoHash } from '#torrent';
+import { type InfoHash, parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
 import { type Collector, registerCollectionApi } from './collection/index.ts';
 import { openApiDocument } from './openapi.ts';
@@ -16,6 +16,7 @@ export interface ApiParts {
   readonly torrents: Torrents;
   readonly swarm: Swarm | undefined;
   readonly tracker: Tracker;
+  readonly mayAnnounce: (infoHash: InfoHash, passkey: string | undefined) => boolean;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
   readonly startedAt: number;
@@ -59,14 +60,33 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
   });
 
   app.get<{ Params: { infoHash: string } }>('/api/v1/torrents/:infoHash', async (request) => {
-    const infoHash = parseInfoHash(request.params.infoHash);
-    if (infoHash === undefined) {
-      throw new ProblemError(400, 'Bad Request', 'an infohash is 40 hex digits');
-    }
+    const infoHash = infoHashOf(request.params.infoHash);
     const blob = await torrents.identify(infoHash);
     if (blob === undefined) {
       throw new ProblemError(404, 'Not Found', `no blob here has the infohash ${infoHash}`);
     }
     return { ...blob, peers: parts.peers.flatMap(formatMember) };
   });
+
+  // For a tracker that runs alone: its clients' passkeys are ours.
+  app.get<{ Params: { infoHash: string }; Querystring: { passkey?: unknown } }>(
+    '/api/v1/torrents/:infoHash/announce',
+    async (request) => {
+      const infoHash = infoHashOf(request.params.infoHash);
+      const { passkey } = request.query;
+      return {
+        held: (await torrents.identify(infoHash)) !== undefined,
+        mayAnnounce: parts.mayAnnounce(
+          infoHash,
+          typeof passkey === 'string' && passkey ? passkey : undefined,
+        ),
+      };
+    },
+  );
+}
+
+function infoHashOf(text: string): InfoHash {
+  const infoHash = parseInfoHash(text);
+  if (infoHash === undefined) throw new ProblemError(400, 'Bad Request', 'an infohash is 40 hex digits');
+  return infoHash;
 }

@@ -71,6 +71,37 @@ export const openApiDocument = {
         },
       },
     },
+    '/api/v1/torrents/{infoHash}/announce': {
+      get: {
+        summary: 'Whether a passkey lets its bearer announce a blob, for a tracker that runs alone',
+        parameters: [
+          {
+            name: 'infoHash',
+            in: 'path',
+            required: true,
+            schema: { $ref: '#/components/schemas/InfoHash' },
+          },
+          {
+            name: 'passkey',
+            in: 'query',
+            description:
+              'of an announce URL that this origin wrote into a .torrent; without access control none is needed',
+            schema: text,
+          },
+        ],
+        responses: {
+          '200': json(
+            'Whether the blob is here, and whether the passkey is good for it; neither follows from the other',
+            {
+              type: 'object',
+              required: ['held', 'mayAnnounce'],
+              properties: { held: { type: 'boolean' }, mayAnnounce: { type: 'boolean' } },
+            },
+          ),
+          '400': problem('Not an infohash'),
+        },
+      },
+    },
     '/api/v1/gc': {
       get: {
         summary: 'What garbage collection removed lately and why, the newest first',

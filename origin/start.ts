@@ -198,6 +198,7 @@ export async function startOrigin(
     torrents,
     swarm,
     tracker,
+    mayAnnounce: access.mayAnnounce,
     collector,
     scrubber,
     startedAt,
