@@ -1,9 +1,11 @@
 /** Access as skopeo, podman and containerd meet it: the right and the wrong credentials, and what the log keeps. */
 import { execFile } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { writeHtpasswd } from '../support/access.ts';
+import { basic, writeHtpasswd } from '../support/access.ts';
 import { startContainerd } from '../support/containerd.ts';
 import { needs } from '../support/debian.ts';
 import { smallLayout } from '../support/layout.ts';
@@ -112,4 +114,43 @@ t.test('ctr with --user: pull and push', async (t) => {
   await push(ANN);
   const inspect = ['inspect', '--tls-verify=false', '--creds', BOB, `docker://${host}/team/nerd:v1`];
   t.match(JSON.parse(await run('skopeo', ...inspect)), { Digest: image.manifest });
+});
+
+t.test('SIGHUP: new users and rules count at once, a broken file changes nothing', async (t) => {
+  const folder = await temporaryFolder(t);
+  const [config, htpasswd] = [path.join(folder, 'origin.yaml'), path.join(folder, 'htpasswd')];
+  const configure = (...rules: readonly object[]): Promise<void> =>
+    writeFile(config, JSON.stringify({ access: { htpasswd, rules } }));
+  await writeHtpasswd(htpasswd, { ann: PASSWORD });
+  await configure({ subject: 'user:ann', repositories: 'team/**', actions: 'pull' });
+  const origin = await startProgram(t, 'origin', ['--config', config]);
+  const reload = async (said: RegExp): Promise<void> => {
+    const before = origin.log().length;
+    process.kill(origin.pid, 'SIGHUP');
+    while (!said.test(origin.log().slice(before))) await delay(20);
+  };
+  const tags = async (user: string): Promise<number> =>
+    (await fetch(`${origin.url}/v2/team/app/tags/list`, { headers: basic(user, PASSWORD) })).status;
+  // The repository is not there: who may look hears 404.
+  t.same([await tags('ann'), await tags('bob')], [404, 401]);
+
+  await writeHtpasswd(htpasswd, { ann: PASSWORD, bob: PASSWORD });
+  await reload(/"changed":\[\].*configuration read again/);
+  t.same([await tags('ann'), await tags('bob')], [404, 403], 'bob is known, and has no right yet');
+
+  await configure({ subject: 'user:bob', repositories: 'team/**', actions: 'pull' });
+  await reload(/"changed":\["access\.rules"\],"needRestart":\[\].*configuration read again/);
+  t.same([await tags('ann'), await tags('bob')], [403, 404]);
+
+  await writeFile(htpasswd, 'bob:plain-text\n');
+  await reload(/cannot be used; the running one is kept/);
+  await configure({ subject: 'user:bob', actions: 'plul' });
+  await reload(/plul.*cannot be used; the running one is kept/);
+  t.same([await tags('ann'), await tags('bob')], [403, 404], 'as before');
+
+  await configure({ subject: 'authenticated', actions: 'pull' });
+  await writeHtpasswd(htpasswd, { ann: PASSWORD });
+  await reload(/configuration read again/);
+  t.same([await tags('ann'), await tags('bob')], [404, 401], 'bob is gone');
+  t.notOk(origin.log().includes(PASSWORD));
 });
