@@ -7,6 +7,12 @@ export type MirrorSource = 'cache' | 'swarm' | 'origin' | 'upstream';
 /** What a request to the mirror asked for. */
 export type RequestKind = 'base' | 'manifest' | 'blob' | 'tags' | 'referrers' | 'other';
 
+/**
+ * How a client's right to something was found: the origin said so now, a little while ago, or a while ago
+ * and cannot be asked; it refused; it cannot be asked and nothing is remembered.
+ */
+export type RightsCheck = 'granted' | 'remembered' | 'stale' | 'refused' | 'unavailable';
+
 export interface AgentMetrics {
   mirrorRequest(kind: RequestKind, status: number): void;
   mirrorBytes(source: MirrorSource, bytes: number): void;
@@ -14,6 +20,7 @@ export interface AgentMetrics {
   fetchedOverHttp(bytes: number): void;
   blobFetched(seconds: number): void;
   pieceRejected(): void;
+  rightsCheck(result: RightsCheck): void;
   /** To be wired into the swarm's observer. */
   readonly swarm: Pick<SwarmObserver, 'payload' | 'connected' | 'disconnected'>;
 }
@@ -63,6 +70,11 @@ export function registerMetrics(
     name: 'shoal_pieces_rejected_total',
     help: 'Pieces that failed their hash',
   });
+  const checks = metrics.counter({
+    name: 'shoal_rights_checks_total',
+    help: "Checks of a client's right to pull, by how they ended; none while every origin is open",
+    labels: ['result'],
+  });
   metrics.gauge({
     name: 'shoal_cache_bytes',
     help: 'Bytes of complete blobs in the cache',
@@ -89,6 +101,7 @@ export function registerMetrics(
     fetchedOverHttp: fetched.http,
     blobFetched: (seconds) => fetchSeconds.observe(seconds),
     pieceRejected: () => rejected.inc(),
+    rightsCheck: (result) => checks.inc({ result }),
     swarm: {
       payload(direction, transport, bytes, peer) {
         payload[direction][transport](bytes);

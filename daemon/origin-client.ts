@@ -11,15 +11,19 @@ import {
   type Digest,
   digestAlgorithm,
   digestOf,
+  MANIFEST_MEDIA_TYPES,
   MAX_MANIFEST_BYTES,
   OciError,
   type OciErrorCode,
 } from '#oci';
 import type { Logger } from '#telemetry';
 import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import type { Client } from './client.ts';
 import type { Repository } from './repository.ts';
 
 export interface Ask {
+  /** Asked with what this client sent, in place of the agent's own credentials. */
+  readonly as?: Client | undefined;
   /** The id of the client's request; it goes upstream. */
   readonly requestId?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -61,6 +65,10 @@ export interface OriginClient {
     range: { readonly start: number; readonly end: number },
     ask: Ask,
   ): Promise<HttpResponse['body']>;
+  /** Whether a manifest or blob may be read, by HEAD. @throws OciError UNAUTHORIZED with the challenge, DENIED */
+  mayRead(repository: Repository, kind: 'manifests' | 'blobs', digest: Digest, ask: Ask): Promise<void>;
+  /** `GET /v2/`: whether the API lets in who asks. @throws OciError UNAUTHORIZED with the challenge */
+  enter(ask: Ask): Promise<void>;
   /** A small JSON answer that is passed on as it is: tags, referrers. `path` is below the repository. */
   passThrough(repository: Repository, path: string, query: string, ask: Ask): Promise<SmallAnswer>;
   /** What is known of each origin, for status pages. */
@@ -75,7 +83,8 @@ interface OriginState {
 
 interface OriginRequest {
   readonly method?: 'GET' | 'HEAD';
-  readonly repository: Repository;
+  /** Undefined: the base of the API. */
+  readonly repository: Repository | undefined;
   /** Below the repository. */
   readonly path: string;
   readonly query?: string;
@@ -94,26 +103,63 @@ const MAX_BACKOFF_MS = 10_000;
 const SLOW_ANSWER_MS = 5_000;
 const MAX_PASSED_BYTES = 8 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
+const MAX_CHALLENGE = 4_096;
 
 export function createOriginClient(options: {
   readonly origins: readonly string[];
+  /** Sends the agent's own credentials, when it has some. */
   readonly http: HttpClient;
+  /** Sends none of its own: for what is asked in the name of a client. */
+  readonly bare: HttpClient;
+  /** A client whose rights may be used where the agent's own do not suffice. */
+  readonly lender?: ((repository: Repository) => Client | undefined) | undefined;
+  /** Whether the agent has credentials of its own. */
+  readonly ownCredentials?: boolean | undefined;
+  /** An origin refused what the agent itself asked. */
+  readonly onRefused?: (() => void) | undefined;
   readonly log: Logger;
 }): OriginClient {
-  const { http, log } = options;
+  const { http, bare, log } = options;
   const origins: OriginState[] = options.origins.map((url) => ({
     url: url.replace(/\/+$/, ''),
     reachable: undefined,
     leftAloneUntil: 0,
   }));
 
-  const send = (origin: OriginState, request: OriginRequest): Promise<HttpResponse> =>
-    http.request(address(origin.url, request.repository, request.path, request.query), {
-      method: request.method ?? 'GET',
-      headers: { ...request.headers },
-      ...(request.signal && { signal: request.signal }),
-      ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
-    });
+  /** `as` undefined: as the agent itself. */
+  const sendAs = (
+    origin: OriginState,
+    request: OriginRequest,
+    as: Client | undefined,
+  ): Promise<HttpResponse> =>
+    (as === undefined ? http : bare).request(
+      address(origin.url, request.repository, request.path, request.query),
+      {
+        method: request.method ?? 'GET',
+        headers: {
+          ...request.headers,
+          ...(as?.authorization !== undefined && { authorization: as.authorization }),
+        },
+        ...(request.signal && { signal: request.signal }),
+        ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
+      },
+    );
+
+  /**
+   * What the agent asks for itself it asks with its own credentials, and where these do not suffice with
+   * those of a client that was let in a moment ago: an agent needs no credentials to serve its clients.
+   */
+  async function send(origin: OriginState, request: OriginRequest): Promise<HttpResponse> {
+    if (request.ask.as !== undefined) return sendAs(origin, request, request.ask.as);
+    const lender = request.repository && options.lender?.(request.repository);
+    const [first, second] = options.ownCredentials ? [undefined, lender] : [lender, undefined];
+    const response = await sendAs(origin, request, first);
+    if (response.status !== 401 && response.status !== 403) return response;
+    options.onRefused?.();
+    if (first === second) return response;
+    await discard(http, response);
+    return sendAs(origin, request, second);
+  }
 
   /** Asks each origin until one gives an answer that `use` accepts. */
   async function askEach<T>(request: OriginRequest, use: (response: HttpResponse) => Promise<T>): Promise<T> {
@@ -132,8 +178,11 @@ export function createOriginClient(options: {
         origin.reachable = true;
         if (response.status < 300 || response.status === 304) return await use(response);
         await discard(http, response);
-        if (isRefusal(response.status)) refusal ??= toRefusal(response.status, request.notFound);
-        else unavailable = `${origin.url} answered ${response.status}`;
+        if (isRefusal(response.status)) {
+          const next = toRefusal(response, request.notFound, request.ask.as !== undefined);
+          // A log-in may help, whatever the other origins say.
+          if (refusal?.code !== 'UNAUTHORIZED' && (!refusal || next.code === 'UNAUTHORIZED')) refusal = next;
+        } else unavailable = `${origin.url} answered ${response.status}`;
       } catch (error) {
         request.ask.signal?.throwIfAborted();
         unavailable = `${origin.url}: ${(error as Error).message}`;
@@ -141,6 +190,7 @@ export function createOriginClient(options: {
         log.warn({ origin: origin.url, path: request.path, err: error }, 'origin gave no usable answer');
       }
     }
+    if (refusal?.headers['www-authenticate'] !== undefined) throw refusal;
     // Another origin may still have it: only when all have answered is "unknown" the truth.
     if (unavailable !== undefined || !refusal) {
       throw new OciError('UNAVAILABLE', `no origin can be asked: ${unavailable ?? 'none is configured'}`);
@@ -246,6 +296,21 @@ export function createOriginClient(options: {
         },
       );
     },
+    mayRead(repository, kind, digest, ask) {
+      const notFound = kind === 'blobs' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN';
+      const headers = { accept: kind === 'blobs' ? '*/*' : [...MANIFEST_MEDIA_TYPES, '*/*'].join(', ') };
+      const path = `${kind}/${digest}`;
+      return askEach(
+        { method: 'HEAD', repository, path, headers, notFound, ask, signal: bounded(ask) },
+        (response) => discard(http, response),
+      );
+    },
+    enter(ask) {
+      return askEach(
+        { repository: undefined, path: '', notFound: 'UNSUPPORTED', ask, signal: bounded(ask) },
+        (response) => discard(http, response),
+      );
+    },
     passThrough(repository, path, query, ask) {
       return askEach(
         { repository, path, query, notFound: 'NAME_UNKNOWN', ask, signal: bounded(ask) },
@@ -266,7 +331,8 @@ function leaveAlone(origin: OriginState, answered: boolean, costMs: number): voi
   origin.leftAloneUntil = performance.now() + Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, 2 * costMs));
 }
 
-function address(origin: string, repository: Repository, path: string, query = ''): string {
+function address(origin: string, repository: Repository | undefined, path: string, query = ''): string {
+  if (repository === undefined) return `${origin}/v2/`;
   const parameters = new URLSearchParams(query);
   parameters.delete('ns');
   if (repository.namespace !== undefined) parameters.set('ns', repository.namespace);
@@ -294,9 +360,16 @@ function isRefusal(status: number): boolean {
   return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }
 
-function toRefusal(status: number, notFound: OciErrorCode): OciError {
+/** `challenged`: who asked can log in; a challenge to the agent is no matter of its clients. */
+function toRefusal({ status, headers }: HttpResponse, notFound: OciErrorCode, challenged: boolean): OciError {
   if (status === 404) return new OciError(notFound);
-  if (status === 401) return new OciError('UNAUTHORIZED');
+  if (status === 401) {
+    const challenge = headers['www-authenticate'] ?? '';
+    const plain = challenge.length <= MAX_CHALLENGE && /^[\x20-\x7e]+$/.test(challenge);
+    return new OciError('UNAUTHORIZED', undefined, undefined, {
+      headers: challenged && plain ? { 'www-authenticate': challenge } : {},
+    });
+  }
   if (status === 403) return new OciError('DENIED');
   return new OciError('UNKNOWN', `the origin refused with ${status}`, undefined, { status });
 }

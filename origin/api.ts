@@ -10,6 +10,7 @@ import { type Collector, registerCollectionApi } from './collection/index.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerScrubApi, type Scrubber } from './scrub/index.ts';
 import type { Torrents } from './torrents.ts';
+import type { Upstreams } from './upstream/index.ts';
 
 export interface ApiParts {
   readonly blobs: BlobStore;
@@ -19,6 +20,7 @@ export interface ApiParts {
   readonly mayAnnounce: (infoHash: InfoHash, passkey: string | undefined) => boolean;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
+  readonly upstreams: Upstreams;
   readonly startedAt: number;
   readonly publicUrl: string | undefined;
   /** This origin as members dial it. */
@@ -54,6 +56,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
       blobs: { count: blobs.totals().blobs, bytes: blobs.totals().bytes },
       torrents: { hashing: torrents.pending() },
       blobBytes: parts.payload(),
+      upstreams: { fetching: parts.upstreams.fetching(), registries: parts.upstreams.status() },
       tracker: parts.tracker.stats(),
       swarm: { openBlobs: swarm?.openBlobs() ?? 0, peers: swarm?.peers() ?? [] },
     };

@@ -338,6 +338,25 @@ export const openApiDocument = {
           blobs: { type: 'object', properties: { count, bytes: count } },
           torrents: { type: 'object', properties: { hashing: count } },
           blobBytes: { type: 'object', properties: { in: count, out: count } },
+          upstreams: {
+            type: 'object',
+            properties: {
+              fetching: { ...count, description: 'blobs on their way' },
+              registries: {
+                type: 'array',
+                items: {
+                  type: 'object',
+                  properties: {
+                    name: text,
+                    url: text,
+                    credentials: { type: 'boolean' },
+                    reachable: { type: ['boolean', 'null'], description: 'null: not asked yet' },
+                    retryAfterSeconds: { ...count, description: 'until it is asked again' },
+                  },
+                },
+              },
+            },
+          },
           tracker: { type: 'object', properties: { agents: count, members: count } },
           swarm: {
             type: 'object',

@@ -20,7 +20,7 @@ import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
 import { standsFor } from './registry/lookup.ts';
-import { requirementsOf } from './registry/manifests.ts';
+import { requirements, requirementsOf } from './registry/manifests.ts';
 import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
@@ -28,6 +28,7 @@ import { createScrubber } from './scrub/index.ts';
 import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
+import { checkExposure, createUpstreams, type UpstreamConfig } from './upstream/index.ts';
 
 /** Some thousand manifests. */
 const RECENT_MANIFEST_BYTES = 16 * 1024 * 1024;
@@ -55,6 +56,8 @@ export interface OriginConfig {
   readonly uploadRateBytesPerSecond?: number;
   /** Who may do what; undefined: everybody everything. */
   readonly access?: AccessConfig | undefined;
+  /** Registries whose images are fetched when they are asked for; none by default. */
+  readonly upstreams?: readonly UpstreamConfig[] | undefined;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
   /** `open` lets listeners leave the loopback without admission control. */
@@ -78,7 +81,8 @@ export interface Origin {
 
 /**
  * Starts an origin. Everything that it opened is closed again when a part cannot start.
- * @throws ConfigError for a listener beyond the loopback without admission `open`
+ * @throws ConfigError for a listener beyond the loopback without admission `open`, and for an upstream
+ *   whose credentials would serve everybody
  */
 export async function startOrigin(
   config: OriginConfig,
@@ -89,6 +93,8 @@ export async function startOrigin(
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
+  const upstreamConfigs = config.upstreams ?? [];
+  checkExposure(upstreamConfigs, config.access);
   const startedAt = Date.now();
   await using parts = new AsyncDisposableStack();
 
@@ -122,8 +128,17 @@ export async function startOrigin(
     }),
     (it) => it.close(),
   );
-  const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const payload = createPayload(metrics);
+  const space = createSpaceGuard(config.data);
+  const upstreams = parts.adopt(
+    await createUpstreams(upstreamConfigs, {
+      ...{ metadata, blobs, torrents, perDigest, space, metrics, log },
+      requirementsOf: requirements,
+      onPayload: (bytes) => payload.count('in', 'http', bytes),
+    }),
+    (it) => it.close(),
+  );
+  const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const access = parts.adopt(
     await openAccess(config.access, {
       data: config.data,
@@ -201,6 +216,7 @@ export async function startOrigin(
     mayAnnounce: access.mayAnnounce,
     collector,
     scrubber,
+    upstreams,
     startedAt,
     publicUrl: config.publicUrl,
     peers: addresses.peers,
@@ -220,7 +236,8 @@ export async function startOrigin(
     recentManifests: createRecentBytes(RECENT_MANIFEST_BYTES),
     perDigest,
     access,
-    space: createSpaceGuard(config.data),
+    space,
+    upstreams,
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
     discard: collector.discard,
@@ -243,7 +260,10 @@ export async function startOrigin(
     ...(swarm?.address && { bittorrentAddress: swarm.address }),
     ...(swarm?.libp2p && { peerAddress: swarm.libp2p }),
     ...(udpAddress && { udpAddress }),
-    reload: (next) => access.reload(next.access),
+    async reload(next) {
+      checkExposure(upstreamConfigs, next.access);
+      await access.reload(next.access);
+    },
     close: () => {
       closing ??= running.disposeAsync();
       return closing;

@@ -47,6 +47,8 @@ export interface Passkeys {
 }
 
 export interface Access {
+  /** Everybody may do everything. */
+  readonly open: boolean;
   /** Adds the token service, and guards every route that is not on /v2. */
   register(app: FastifyInstance): void;
   /** @throws OciError UNAUTHORIZED with the challenge, DENIED */
@@ -110,6 +112,7 @@ export async function openAccess(
   };
 
   return {
+    open: config === undefined,
     register(app) {
       registerTokenEndpoint(app, {
         logins,

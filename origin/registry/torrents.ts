@@ -1,6 +1,6 @@
 import { digestHex, OciError } from '#oci';
 import { encodeMetainfo } from '#torrent';
-import { openBlob } from './blobs.ts';
+import { completeBlob, openBlob } from './blobs.ts';
 import type { Verb } from './call.ts';
 
 /**
@@ -8,7 +8,9 @@ import type { Verb } from './call.ts';
  * BitTorrent client can use it: the tracker, the blob as web seed (BEP 19) and our listener are in it.
  */
 export const getTorrent: Verb<'torrent'> = async (registry, call) => {
-  const { name, reader } = await openBlob(registry, call);
+  const opened = await openBlob(registry, call);
+  // The hashes of its pieces need all of its bytes.
+  const { name, reader } = 'reader' in opened ? opened : await completeBlob(registry, call, opened);
   const { digest } = reader;
   await reader.close();
   const metainfo = await registry.torrents.of(digest);

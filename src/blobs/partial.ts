@@ -6,7 +6,7 @@ import { type FileHandle, open, rm, statfs } from 'node:fs/promises';
 import type { DigestFollower, Hashing } from '#hashing';
 import { type Digest, digestAlgorithm, digestHex } from '#oci';
 import type { PieceSource } from '#swarm';
-import { type Metainfo, pieceCount, pieceSize } from '#torrent';
+import { knownPieces, pieceCount, pieceSize, type Torrent } from '#torrent';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import type { Layout } from './layout.ts';
 import type { BlobInfo, PartialBlob } from './port.ts';
@@ -23,7 +23,7 @@ export interface PartialOwner {
   ended(digest: Digest): void;
 }
 
-export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Promise<PartialBlob> {
+export async function openPartial(metainfo: Torrent, owner: PartialOwner): Promise<PartialBlob> {
   const { layout, hashing } = owner;
   const { digest, length } = metainfo;
   const dataPath = layout.partialData(digest);
@@ -71,9 +71,10 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
 
   async function dropDamaged(state: Uint8Array): Promise<void> {
     const marked: number[] = [];
+    const known = knownPieces(metainfo);
     for (let piece = 0; piece < count; piece += 1) {
       const mark = state[piece] ?? 0;
-      if (mark > 0 && mark <= SOURCES.length) marked.push(piece);
+      if (mark > 0 && mark <= SOURCES.length && piece < known) marked.push(piece);
       else state[piece] = 0;
     }
     if (marked.length === 0) return;

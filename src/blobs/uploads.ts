@@ -5,7 +5,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { DigestAlgorithm } from '#oci';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import { syncFolder } from './layout.ts';
 import type { BlobWriter, WriterOptions } from './port.ts';
@@ -24,7 +23,7 @@ export interface Uploads {
 /** Opens the folder of uploads, made when it is missing, and removes what nobody went on with for a week. */
 export async function openUploads(
   folder: string,
-  owner: Omit<WriterOwner, 'ended' | 'syncName'>,
+  owner: Omit<WriterOwner, 'ended' | 'syncName' | 'onGrowth'>,
 ): Promise<Uploads> {
   await mkdir(folder, { recursive: true, mode: 0o750 });
   await removeStale(folder);
@@ -37,12 +36,12 @@ export async function openUploads(
   async function openWriter(
     id: string,
     flags: 'wx+' | 'r+',
-    algorithm?: DigestAlgorithm,
+    { algorithm, onGrowth }: WriterOptions = {},
   ): Promise<BlobWriter> {
     const file = path.join(folder, id);
     const handle = await open(file, flags, 0o640);
     const { size } = await handle.stat();
-    const writer = createWriter(id, file, handle, size, { ...owner, ended, syncName }, algorithm);
+    const writer = createWriter(id, file, handle, size, { ...owner, ended, syncName, onGrowth }, algorithm);
     writers.set(id, writer);
     return writer;
   }
@@ -51,7 +50,7 @@ export async function openUploads(
     async create(options = {}) {
       if (closed) throw new BlobStoreError('closed');
       try {
-        return await openWriter(randomUUID(), 'wx+', options.algorithm);
+        return await openWriter(randomUUID(), 'wx+', options);
       } catch (error) {
         throw asStoreError(error);
       }

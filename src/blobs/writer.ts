@@ -2,6 +2,7 @@ import { type FileHandle, rm } from 'node:fs/promises';
 import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex } from '#oci';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import type { BlobInfo, BlobWriter } from './port.ts';
+import { readFully } from './reader.ts';
 import { createUploadDigest, type UploadHashing } from './upload-digest.ts';
 import { createBackgroundSync, createWriteBehind, writeAll } from './write-behind.ts';
 
@@ -14,6 +15,8 @@ export interface WriterOwner {
   syncName(): Promise<void>;
   /** The writer is done or let go. */
   ended(id: string): void;
+  /** More bytes can be read back. */
+  readonly onGrowth?: ((size: number) => void) | undefined;
 }
 
 /**
@@ -89,6 +92,7 @@ export function createWriter(
     // First the file, then the hash: after a failed write both still agree on `size`.
     size += bytes;
     digest.written(chunks, size);
+    owner.onGrowth?.(size);
   };
 
   return {
@@ -112,6 +116,13 @@ export function createWriter(
           await behind.flush();
         }
       }),
+    async read(position, into) {
+      if (isEnded()) throw new BlobStoreError('closed');
+      if (position + into.length > size) throw new BlobStoreError('invalid', `byte ${position} is not here`);
+      await readFully(handle, position, into, size).catch((error: unknown) => {
+        throw isEnded() ? new BlobStoreError('closed', undefined, { cause: error }) : error;
+      });
+    },
     sync: () =>
       exclusively(async () => {
         await sync.settled();

@@ -7,7 +7,7 @@
  */
 import type { MemberAddress } from '#multiaddr';
 import type { Logger } from '#telemetry';
-import type { InfoHash, Metainfo } from '#torrent';
+import type { InfoHash, Torrent } from '#torrent';
 
 /** How two members are connected; a label of the metrics. */
 export type Transport = 'tcp' | 'libp2p';
@@ -44,14 +44,17 @@ export interface PieceStore {
 /** Where a piece's bytes came from: other agents or the origin over the swarm, or HTTP. */
 export type PieceSource = 'peer' | 'origin-swarm' | 'origin-http' | 'upstream';
 
-/** A complete blob that can be seeded. The swarm closes it when nobody has asked for a while. */
+/** A blob that can be seeded. The swarm closes it when nobody has asked for a while. */
 export interface SeedStore extends PieceStore {
+  /** Only of a blob that still grows: called for each piece that `has` reports from now on. The answer ends that. */
+  onPiece?(listener: (piece: number) => void): () => void;
   close(): Promise<void>;
 }
 
 /** What `lookup` answers for an infohash that we can seed. */
 export interface Seed {
-  readonly metainfo: Metainfo;
+  /** The blob's, or its draft. */
+  readonly metainfo: Torrent;
   readonly store: SeedStore;
 }
 
@@ -100,8 +103,11 @@ export interface Swarm {
   readonly libp2p?: { readonly host: string; readonly port: number; readonly peerId: string } | undefined;
   /** Our 20-byte BitTorrent peer id in hex, for announces. */
   readonly peerId: string;
-  /** Starts to download one blob. One download a blob at a time; a second throws. */
-  download(options: { readonly metainfo: Metainfo; readonly store: PieceStore }): SwarmDownload;
+  /**
+   * Starts to download one blob, by its metainfo or its draft. One download a blob at a time; a second throws.
+   * Of a draft no piece is asked for before its hash is known.
+   */
+  download(options: { readonly metainfo: Torrent; readonly store: PieceStore }): SwarmDownload;
   /** Stops seeding this blob now (it is being evicted or deleted) and closes its store. */
   release(infoHash: InfoHash): Promise<void>;
   /** Connected members, for status pages. */
@@ -125,7 +131,7 @@ export interface SwarmDownload {
    * memory; false, and nothing is said of `into`, when they must be read from the store.
    */
   recall(position: number, into: Uint8Array): boolean;
-  /** A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong. */
+  /** A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong or not known. */
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
   /** Called for each piece that was verified and stored, whoever brought it. */
   onPiece(listener: (piece: number, source: PieceSource) => void): void;

@@ -1,11 +1,10 @@
 /** Copies between registries with real clients: two origins, and Debian's docker-registry; deletes, artifacts, many platforms. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import path from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { ask, putAt, someImage } from '../conformance/support.ts';
-import { accessOf, basic, writeHtpasswd } from '../support/access.ts';
+import { accessOf, basic } from '../support/access.ts';
 import { needs } from '../support/debian.ts';
 import { dockerRegistry } from '../support/docker-registry.ts';
 import {
@@ -109,9 +108,7 @@ t.test('both sides have access control: an index and back, with the credentials 
   await needs(t, ['skopeo', 'docker-registry']);
   const open = await testOrigin(t);
   const guarded = await guardedOrigin(t);
-  const htpasswd = path.join(await temporaryFolder(t), 'htpasswd');
-  await writeHtpasswd(htpasswd, { bob: 'bob-keeps-it' });
-  const docker = await dockerRegistry(t, htpasswd);
+  const docker = await dockerRegistry(t, { name: 'bob', password: 'bob-keeps-it' });
   const digest = await manyPlatforms(open, 'team/app');
   const [from, via, to] = [open, guarded, docker].map(({ url }) => `docker://${new URL(url).host}`);
   const copy = (...args: string[]): Promise<string> => run('skopeo', 'copy', '--all', ...PLAIN, ...args);

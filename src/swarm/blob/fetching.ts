@@ -5,7 +5,7 @@
  * A piece's way: picked → blocks arrive in its buffer → hashed off the event loop → written once →
  * `settled`. A piece that fails its hash is fetched again whole from one member, which shows who lied.
  */
-import { pieceCount, pieceHash, pieceSize } from '#torrent';
+import { knownPieces, pieceCount, pieceHash, pieceSize } from '#torrent';
 import type { Peer } from '../peer/index.ts';
 import { createPicker, type PickerPeer, pipelineBlocks } from '../picker/index.ts';
 import type { PieceSource } from '../port.ts';
@@ -85,6 +85,8 @@ export function createFetching(options: FetchingOptions): Fetching {
   const meter = createMeter(now());
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
+  /** Of a draft the first pieces only: for now the others are nobody's. */
+  let known = knownPieces(metainfo);
   /** The pieces that clients wait for; none yet. */
   let urgent = { from: 0, to: -1 };
   let closed = false;
@@ -177,7 +179,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     for (const [peer, source] of sources) {
       if (!source.seed || at - peer.connectedAt < ONLY_SEEDS_MS) return;
     }
-    for (let piece = urgent.from; piece <= urgent.to; piece++) {
+    for (let piece = urgent.from; piece <= Math.min(urgent.to, known - 1); piece++) {
       if (store.has(piece) || picker.availability(piece) > 0) continue;
       for (const peer of sources.keys()) picker.have(peer, piece);
     }
@@ -186,6 +188,22 @@ export function createFetching(options: FetchingOptions): Fetching {
   const filling = createSoon(() => {
     for (const peer of sources.keys()) fill(peer);
   });
+
+  /** What a peer has of the pieces whose hash is known. */
+  function knownOf(bits: Uint8Array): Uint8Array {
+    if (known === count) return bits;
+    const some = bits.slice();
+    for (let piece = known; piece < count; piece++) {
+      some[piece >> 3] = (some[piece >> 3] ?? 0) & ~(0x80 >> (piece & 7));
+    }
+    return some;
+  }
+
+  /** The peer has a piece whose hash is known. */
+  function gains(peer: Peer, piece: number): void {
+    picker.have(peer, piece);
+    if (!done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
+  }
 
   async function verify(open: OpenPiece): Promise<void> {
     const { piece, bytes } = open;
@@ -322,7 +340,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       for (const { piece, offset } of peer.requests()) peer.giveUp(piece, offset);
       picker.leave(peer);
       picker.join(peer, about(peer));
-      picker.bitfield(peer, bits);
+      picker.bitfield(peer, knownOf(bits));
       fill(peer);
     },
     leave(peer) {
@@ -333,12 +351,20 @@ export function createFetching(options: FetchingOptions): Fetching {
       filling.ask();
     },
     have(peer, piece) {
-      picker.have(peer, piece);
-      if (!done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
+      if (piece < known) gains(peer, piece);
+    },
+    learn() {
+      const before = known;
+      known = knownPieces(metainfo);
+      for (const peer of sources.keys()) {
+        for (let piece = before; piece < known; piece++) if (options.told(peer, piece)) gains(peer, piece);
+      }
+      filling.ask();
     },
     pieces(peer, bits) {
-      if (bits === 'all') picker.haveAll(peer);
-      else picker.bitfield(peer, bits);
+      if (bits !== 'all') picker.bitfield(peer, knownOf(bits));
+      else if (known === count) picker.haveAll(peer);
+      else for (let piece = 0; piece < known; piece++) picker.have(peer, piece);
       if (!done && picker.wants(peer)) peer.setInterested(true);
     },
     choked(peer, dropped) {
@@ -399,7 +425,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       picker.window(from, to);
     },
     async offer(piece, bytes, source) {
-      if (closed || piece < 0 || piece >= count || bytes.length !== sizeOf(piece)) return false;
+      if (closed || piece < 0 || piece >= known || bytes.length !== sizeOf(piece)) return false;
       if (store.has(piece)) return true;
       if (!equal(await sha1(bytes), pieceHash(metainfo, piece))) return false;
       if (closed) return false;
