@@ -22,7 +22,8 @@ const REMEMBERED = 50_000;
 /** Questions to the origin at the same time, and announces that wait for one. */
 const MAX_ASKING = 64;
 const MAX_WAITING = 4_096;
-const DEADLINE_MS = 5_000;
+/** For the origins, and for the names in their answer. */
+const DEADLINE_MS = 7_000;
 
 export function createQuestions<A>(options: {
   /** Asks the origin. Rejects when it cannot be said now; `signal` aborts after a deadline. */
