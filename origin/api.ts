@@ -7,6 +7,7 @@ import type { Swarm } from '#swarm';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
 import { type Collector, registerCollectionApi } from './collection/index.ts';
+import type { Drafts } from './drafts.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerScrubApi, type Scrubber } from './scrub/index.ts';
 import type { Torrents } from './torrents.ts';
@@ -15,6 +16,7 @@ import type { Upstreams } from './upstream/index.ts';
 export interface ApiParts {
   readonly blobs: BlobStore;
   readonly torrents: Torrents;
+  readonly drafts: Drafts;
   readonly swarm: Swarm | undefined;
   readonly tracker: Tracker;
   readonly mayAnnounce: (infoHash: InfoHash, passkey: string | undefined) => boolean;
@@ -36,7 +38,9 @@ export interface ApiParts {
 }
 
 export function registerApi(app: FastifyInstance, parts: ApiParts): void {
-  const { torrents, blobs, swarm } = parts;
+  const { torrents, drafts, blobs, swarm } = parts;
+  const identify = async (infoHash: InfoHash) =>
+    drafts.identify(infoHash) ?? (await torrents.identify(infoHash));
 
   app.get('/api/v1/openapi.json', async () => openApiDocument);
   registerCollectionApi(app, parts.collector);
@@ -64,7 +68,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
 
   app.get<{ Params: { infoHash: string } }>('/api/v1/torrents/:infoHash', async (request) => {
     const infoHash = infoHashOf(request.params.infoHash);
-    const blob = await torrents.identify(infoHash);
+    const blob = await identify(infoHash);
     if (blob === undefined) {
       throw new ProblemError(404, 'Not Found', `no blob here has the infohash ${infoHash}`);
     }
@@ -78,7 +82,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
       const infoHash = infoHashOf(request.params.infoHash);
       const { passkey } = request.query;
       return {
-        held: (await torrents.identify(infoHash)) !== undefined,
+        held: (await identify(infoHash)) !== undefined,
         mayAnnounce: parts.mayAnnounce(
           infoHash,
           typeof passkey === 'string' && passkey ? passkey : undefined,

@@ -8,7 +8,7 @@ import t, { type Test } from 'tap';
 import { basic, writeHtpasswd } from '../support/access.ts';
 import { startContainerd } from '../support/containerd.ts';
 import { needs } from '../support/debian.ts';
-import { smallLayout } from '../support/layout.ts';
+import { layeredImage } from '../support/layered-image.ts';
 import { temporaryFolder } from '../support/origin.ts';
 import { startProgram } from '../support/shoal.ts';
 
@@ -63,7 +63,7 @@ t.test(
   async (t) => {
     await needs(t, ['podman', 'buildah', 'skopeo']);
     const { host, log } = await guardedOrigin(t);
-    const image = await smallLayout(t);
+    const image = await layeredImage(t);
     const work = await temporaryFolder(t);
     const storage = ['--root', `${work}/root`, '--runroot', `${work}/run`, '--storage-driver', 'vfs'];
     const plain = '--tls-verify=false';
@@ -98,7 +98,7 @@ t.test(
 t.test('ctr with --user: pull and push', async (t) => {
   await needs(t, ['containerd', 'skopeo']);
   const { host } = await guardedOrigin(t);
-  const image = await smallLayout(t);
+  const image = await layeredImage(t);
   const target = ['copy', '--dest-tls-verify=false', '--dest-creds', ANN];
   await run('skopeo', ...target, image.reference, `docker://${host}/team/app:v1`);
   const { ctr } = await startContainerd(t);

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import t from 'tap';
 import { startContainerd } from '../support/containerd.ts';
 import { needs } from '../support/debian.ts';
-import { smallLayout } from '../support/layout.ts';
+import { layeredImage } from '../support/layered-image.ts';
 import { INDEX, type TestOrigin, temporaryFolder, testOrigin } from '../support/origin.ts';
 
 const exec = promisify(execFile);
@@ -24,7 +24,7 @@ async function tags(origin: TestOrigin, name: string): Promise<string[]> {
 t.test('skopeo', async (t) => {
   await needs(t, ['skopeo']);
   const origin = await testOrigin(t);
-  const image = await smallLayout(t);
+  const image = await layeredImage(t);
   const host = new URL(origin.url).host;
   const target = `docker://${host}/team/app`;
   await run('skopeo', 'copy', '--dest-tls-verify=false', image.reference, `${target}:v1`);
@@ -62,7 +62,7 @@ t.test('skopeo', async (t) => {
 t.test('podman and buildah', async (t) => {
   await needs(t, ['podman', 'buildah', 'skopeo']);
   const origin = await testOrigin(t);
-  const image = await smallLayout(t);
+  const image = await layeredImage(t);
   const host = new URL(origin.url).host;
   const work = await temporaryFolder(t);
   const storage = ['--root', `${work}/root`, '--runroot', `${work}/run`, '--storage-driver', 'vfs'];
@@ -93,7 +93,7 @@ t.test('podman and buildah', async (t) => {
 t.test('containerd', async (t) => {
   await needs(t, ['containerd', 'skopeo']);
   const origin = await testOrigin(t);
-  const image = await smallLayout(t);
+  const image = await layeredImage(t);
   const host = new URL(origin.url).host;
   await run(
     'skopeo',

@@ -1,4 +1,4 @@
-/** A small image on the disk, for clients to push. */
+/** A small image that clients can unpack: two layers of random bytes, one of them some MiB. */
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -10,8 +10,15 @@ import { temporaryFolder } from './origin.ts';
 
 const run = promisify(execFile);
 
+export interface LayeredImage {
+  /** For skopeo: `oci:<folder>:v1`. */
+  readonly reference: string;
+  /** Digest of its manifest. */
+  readonly manifest: string;
+}
+
 /** An OCI layout of two layers, one of them some MiB; answers with its `oci:` reference. */
-export async function smallLayout(t: Test): Promise<{ reference: string; manifest: string }> {
+export async function layeredImage(t: Test): Promise<LayeredImage> {
   const folder = await temporaryFolder(t);
   const blobs = path.join(folder, 'blobs/sha256');
   await mkdir(blobs, { recursive: true });
