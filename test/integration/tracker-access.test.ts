@@ -2,11 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { on } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import t, { type Test } from 'tap';
+import { resolveOptions } from '#config';
 import { formatHostPort, type HostPort } from '#http';
 import { createMetrics } from '#telemetry';
 import { type InfoHash, parseMetainfo } from '#torrent';
 import { startTracker, type TrackerConfig } from '#tracker';
+import { trackerConfig, trackerOptions } from '#tracker/options';
 import { accessOf, basic } from '../support/access.ts';
 import { pushBlob, type TestOrigin, temporaryFolder, testOrigin } from '../support/origin.ts';
 import { announce, log, randomInfoHash } from '../support/tracker.ts';
@@ -67,11 +71,11 @@ function overHttp(url: string, infoHash: InfoHash, passkey?: string): Promise<st
 }
 
 /** Options of BEP 41 that carry this path in pieces, after a byte of no operation. */
-function urlData(path: string, piece = 255): Buffer {
+function urlData(text: string, piece = 255): Buffer {
   const parts = [];
-  for (let at = 0; at < path.length; at += piece) {
-    const text = Buffer.from(path.slice(at, at + piece));
-    parts.push(Buffer.from([2, text.length]), text);
+  for (let at = 0; at < text.length; at += piece) {
+    const bytes = Buffer.from(text.slice(at, at + piece));
+    parts.push(Buffer.from([2, bytes.length]), bytes);
   }
   return Buffer.concat([Buffer.from([1]), ...parts, Buffer.from([0])]);
 }
@@ -117,7 +121,13 @@ t.test('a tracker alone asks the origin whom a passkey lets in', async (t) => {
   const { origin, blob } = await guarded(t);
   const { infoHash, passkey } = await blob();
   const other = await blob();
-  const { url } = await alone(t, { origins: [origin.url], ...asNodes });
+  const password = path.join(await temporaryFolder(t), 'password');
+  await writeFile(password, `${NODES[1]}\n`);
+  const flags = {
+    ...{ origin: [origin.url], listen: ['127.0.0.1:0'], 'udp-listen': ['127.0.0.1:0'] },
+    ...{ 'auth-username': [NODES[0]], 'auth-password-file': [password] },
+  };
+  const { url } = await alone(t, trackerConfig(resolveOptions(trackerOptions, { flags }).values));
   t.equal((await overHttp(url, infoHash, passkey)).length, 1, 'the origin itself');
   await t.rejects(overHttp(url, infoHash), PASSKEY);
   await t.rejects(overHttp(url, infoHash, other.passkey), PASSKEY);
@@ -162,18 +172,18 @@ t.test('UDP: the passkey of the URL that a client repeats behind its announce', 
   const standalone = await alone(t, { origins: [origin.url], ...asNodes });
   const embedded = origin.origin.udpAddress;
   if (embedded === undefined) throw new Error('no UDP');
-  const path = `/announce?passkey=${passkey}`;
+  const place = `/announce?passkey=${passkey}`;
   for (const to of [embedded, standalone.udp]) {
-    t.equal(await overUdp(t, to, infoHash, urlData(path)), 1, 'the origin itself');
-    t.equal(await overUdp(t, to, infoHash, urlData(path, 10)), 1, 'in pieces');
-    const unknown = Buffer.concat([Buffer.from([9, 2, 0, 0]), urlData(path)]);
+    t.equal(await overUdp(t, to, infoHash, urlData(place)), 1, 'the origin itself');
+    t.equal(await overUdp(t, to, infoHash, urlData(place, 10)), 1, 'in pieces');
+    const unknown = Buffer.concat([Buffer.from([9, 2, 0, 0]), urlData(place)]);
     t.equal(await overUdp(t, to, infoHash, unknown), 1, 'after an option of tomorrow');
     for (const options of [
       Buffer.alloc(0),
       urlData('/announce'),
-      urlData(path).subarray(0, 40),
-      Buffer.concat([Buffer.from([0]), urlData(path)]),
-      urlData(`${path}x`),
+      urlData(place).subarray(0, 40),
+      Buffer.concat([Buffer.from([0]), urlData(place)]),
+      urlData(`${place}x`),
     ]) {
       t.match(await overUdp(t, to, infoHash, options), PASSKEY);
     }
