@@ -85,7 +85,7 @@ function read(url: string): Client {
 const cachedBlobs = (agent: TestAgent): Promise<number> => agent.metric('shoal_cache_blobs');
 
 t.test('four agents have what has come before the origin has the rest, and share it', async (t) => {
-  const { upstream, origin, agents, layer, digest, urlAt } = await rollOut(t, 4, 12 * MIB);
+  const { upstream, origin, agents, layer, digest, urlAt } = await rollOut(t, 4, 12 * MIB + 77);
   upstream.allow(0);
   const clients = agents.map((agent) => read(urlAt(agent)));
   // Piece after piece, as far as the slowest client has come.
