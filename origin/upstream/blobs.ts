@@ -10,6 +10,7 @@ import type { Logger } from '#telemetry';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
+import { asOciError as storeError } from '../store-error.ts';
 import type { Torrents } from '../torrents.ts';
 import type { Absent } from './absent.ts';
 import { type BlobFetch, fetchBlob, sizeOf } from './fetch.ts';
@@ -259,7 +260,7 @@ function unknown(digest: Digest): OciError {
 function asOciError({ client }: Place, digest: Digest, error: unknown): unknown {
   if (!(error instanceof BlobStoreError)) return error;
   const extra = { cause: error, headers: { 'retry-after': '10' } };
-  if (error.code === 'no-space') return new OciError('NO_SPACE', undefined, undefined, { cause: error });
+  if (error.code === 'no-space' || error.code === 'unavailable') return storeError(error);
   if (error.code !== 'digest-mismatch') return new OciError('UNAVAILABLE', error.message, undefined, extra);
   return new OciError(
     'UNAVAILABLE',
