@@ -6,6 +6,7 @@
  * Failures are OciErrors: the given code for a 404, UNAVAILABLE (503) when no origin answered.
  * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
  */
+import { z } from 'zod';
 import type { HttpClient, HttpResponse } from '#http';
 import {
   type Digest,
@@ -17,8 +18,9 @@ import {
   type OciErrorCode,
 } from '#oci';
 import type { Logger } from '#telemetry';
-import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import { DRAFT_MEDIA_TYPE, MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
 import type { Client } from './client.ts';
+import { type DraftStream, openDraftStream } from './draft-stream.ts';
 import type { Repository } from './repository.ts';
 
 export interface Ask {
@@ -52,8 +54,17 @@ export interface OriginClient {
     reference: string,
     ask: Ask & { readonly accept: string; readonly known?: Digest | undefined },
   ): Promise<FetchedManifest | 'unchanged'>;
-  /** The metainfo of a blob, checked to be this blob's. */
+  /** The metainfo of a blob that the origin has by now, checked to be this blob's. */
   metainfo(repository: Repository, digest: Digest, ask: Ask): Promise<Metainfo>;
+  /**
+   * The metainfo of a blob; or, while the origin still fetches it, its draft from piece `from` on. Both are
+   * checked to be this blob's. `ask.signal` ends a draft's stream, too.
+   */
+  torrent(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask & { readonly from: number; readonly size: number | undefined },
+  ): Promise<Metainfo | DraftStream>;
   /** Size of a blob in bytes, by HEAD. */
   blobSize(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
   /** A whole blob of at most `maxBytes`, checked against its digest. */
@@ -103,6 +114,8 @@ const MAX_BACKOFF_MS = 10_000;
 const SLOW_ANSWER_MS = 5_000;
 const MAX_PASSED_BYTES = 8 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
+const MAX_REASON = 500;
+const envelope = z.object({ errors: z.array(z.object({ message: z.string() })) });
 const MAX_CHALLENGE = 4_096;
 
 export function createOriginClient(options: {
@@ -165,6 +178,7 @@ export function createOriginClient(options: {
   async function askEach<T>(request: OriginRequest, use: (response: HttpResponse) => Promise<T>): Promise<T> {
     let refusal: OciError | undefined;
     let unavailable: string | undefined;
+    let retryAfter: string | undefined;
     for (const origin of origins) {
       const startedAt = performance.now();
       if (startedAt < origin.leftAloneUntil) {
@@ -177,12 +191,15 @@ export function createOriginClient(options: {
         answered = true;
         origin.reachable = true;
         if (response.status < 300 || response.status === 304) return await use(response);
-        await discard(http, response);
+        const words = await reasonIn(http, response);
         if (isRefusal(response.status)) {
-          const next = toRefusal(response, request.notFound, request.ask.as !== undefined);
+          const next = toRefusal(response, request.notFound, request.ask.as !== undefined, words);
           // A log-in may help, whatever the other origins say.
           if (refusal?.code !== 'UNAUTHORIZED' && (!refusal || next.code === 'UNAUTHORIZED')) refusal = next;
-        } else unavailable = `${origin.url} answered ${response.status}`;
+        } else {
+          unavailable = `${origin.url} answered ${response.status}${words === undefined ? '' : `: ${words}`}`;
+          retryAfter = secondsIn(response.headers['retry-after']);
+        }
       } catch (error) {
         request.ask.signal?.throwIfAborted();
         unavailable = `${origin.url}: ${(error as Error).message}`;
@@ -193,7 +210,9 @@ export function createOriginClient(options: {
     if (refusal?.headers['www-authenticate'] !== undefined) throw refusal;
     // Another origin may still have it: only when all have answered is "unknown" the truth.
     if (unavailable !== undefined || !refusal) {
-      throw new OciError('UNAVAILABLE', `no origin can be asked: ${unavailable ?? 'none is configured'}`);
+      const message = `no origin can be asked: ${unavailable ?? 'none is configured'}`;
+      const headers: Record<string, string> = retryAfter === undefined ? {} : { 'retry-after': retryAfter };
+      throw new OciError('UNAVAILABLE', message, undefined, { headers });
     }
     throw refusal;
   }
@@ -231,17 +250,48 @@ export function createOriginClient(options: {
         {
           repository,
           path: `_shoal/torrents/${digest}`,
-          headers: { accept: 'application/x-bittorrent' },
+          // What the origin would first fetch from an upstream is not asked for ahead.
+          headers: { accept: 'application/x-bittorrent', prefer: 'wait=0' },
           notFound: 'BLOB_UNKNOWN',
           ask,
           signal: bounded(ask),
         },
-        async (response) => {
-          const metainfo = parseMetainfo(await http.read(response, MAX_METAINFO_BYTES));
-          if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
-          return metainfo;
-        },
+        async (response) => metainfoOf(digest, await http.read(response, MAX_METAINFO_BYTES)),
       );
+    },
+    async torrent(repository, digest, ask) {
+      // The answer begins within the deadline; a draft goes on as long as its blob is fetched.
+      const late = new AbortController();
+      const timer = setTimeout(
+        () => late.abort(new DOMException('it did not answer in time', 'TimeoutError')),
+        ANSWER_DEADLINE_MS,
+      );
+      try {
+        return await askEach(
+          {
+            repository,
+            path: `_shoal/torrents/${digest}`,
+            ...(ask.from > 0 && { query: `from=${ask.from}` }),
+            headers: { accept: `${DRAFT_MEDIA_TYPE}, application/x-bittorrent` },
+            notFound: 'BLOB_UNKNOWN',
+            ask,
+            signal: ask.signal ? AbortSignal.any([ask.signal, late.signal]) : late.signal,
+          },
+          async (response) => {
+            if (response.headers['content-type'] !== DRAFT_MEDIA_TYPE) {
+              return metainfoOf(digest, await http.read(response, MAX_METAINFO_BYTES));
+            }
+            const stream = await openDraftStream(response.body);
+            const { header } = stream;
+            const sized = ask.size === undefined || ask.size === header.length;
+            if (header.digest === digest && header.from === ask.from && sized) return stream;
+            stream.close();
+            throw new RangeError('the draft is of another blob');
+          },
+        );
+      } finally {
+        clearTimeout(timer);
+      }
     },
     blobSize(repository, digest, ask) {
       const path = `blobs/${digest}`;
@@ -340,6 +390,12 @@ function address(origin: string, repository: Repository | undefined, path: strin
   return `${origin}/v2/${repository.name}/${path}${text === '' ? '' : `?${text}`}`;
 }
 
+function metainfoOf(digest: Digest, bytes: Buffer): Metainfo {
+  const metainfo = parseMetainfo(bytes);
+  if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
+  return metainfo;
+}
+
 function checkManifest(reference: string, response: HttpResponse, bytes: Buffer): FetchedManifest {
   const named = response.headers['docker-content-digest'];
   // The name that was asked for says which algorithm; of a tag, what the origin calls its manifest.
@@ -361,7 +417,12 @@ function isRefusal(status: number): boolean {
 }
 
 /** `challenged`: who asked can log in; a challenge to the agent is no matter of its clients. */
-function toRefusal({ status, headers }: HttpResponse, notFound: OciErrorCode, challenged: boolean): OciError {
+function toRefusal(
+  { status, headers }: HttpResponse,
+  notFound: OciErrorCode,
+  challenged: boolean,
+  words: string | undefined,
+): OciError {
   if (status === 404) return new OciError(notFound);
   if (status === 401) {
     const challenge = headers['www-authenticate'] ?? '';
@@ -370,8 +431,24 @@ function toRefusal({ status, headers }: HttpResponse, notFound: OciErrorCode, ch
       headers: challenged && plain ? { 'www-authenticate': challenge } : {},
     });
   }
-  if (status === 403) return new OciError('DENIED');
+  if (status === 403) return new OciError('DENIED', words);
   return new OciError('UNKNOWN', `the origin refused with ${status}`, undefined, { status });
+}
+
+/** Why the origin, or an upstream behind it, does not give it: the first message of an error envelope. */
+async function reasonIn(http: HttpClient, response: HttpResponse): Promise<string | undefined> {
+  try {
+    const { errors } = envelope.parse(JSON.parse((await http.read(response, MAX_ERROR_BYTES)).toString()));
+    const text = errors[0]?.message.replaceAll(/[^\x20-\x7e]+/g, ' ').trim();
+    return text === '' ? undefined : text?.slice(0, MAX_REASON);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Retry-After in seconds, as it is passed on. */
+function secondsIn(header: string | undefined): string | undefined {
+  return header !== undefined && /^\d{1,6}$/.test(header) ? header : undefined;
 }
 
 /** Reads a short body, so that its connection can be used again. */

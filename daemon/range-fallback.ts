@@ -2,7 +2,7 @@
  * Pieces from the origin over HTTP: one request for a run of adjacent pieces, each offered to the
  * download as soon as it is whole. The download verifies, stores and announces it.
  */
-import { type Metainfo, pieceSize } from '#torrent';
+import { pieceSize, type Torrent } from '#torrent';
 import type { PieceRun } from './fallback-policy.ts';
 import type { Ask, OriginClient } from './origin-client.ts';
 import type { Repository } from './repository.ts';
@@ -17,7 +17,7 @@ export const MAX_RUN_BYTES = 8 * 1024 * 1024;
 export async function fetchRun(options: {
   readonly origin: OriginClient;
   readonly repository: Repository;
-  readonly metainfo: Metainfo;
+  readonly metainfo: Torrent;
   readonly run: PieceRun;
   readonly has: (piece: number) => boolean;
   /** False when the piece's hash is wrong. */

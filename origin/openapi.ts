@@ -40,7 +40,8 @@ export const openApiDocument = {
     version: '1',
     description:
       'Management of an origin. Beside it: /v2 (OCI distribution API, with the extension ' +
-      '/v2/<name>/_shoal/torrents/<digest>), /announce and /scrape (BitTorrent tracker), ' +
+      '/v2/<name>/_shoal/torrents/<digest>: metainfo, or with Accept: application/vnd.shoal.draft the piece hashes ' +
+      'of a blob that still comes from an upstream, as a stream), /announce and /scrape (BitTorrent tracker), ' +
       '/metrics (Prometheus), /healthz and /readyz.',
   },
   paths: {

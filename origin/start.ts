@@ -15,6 +15,7 @@ import { type AccessConfig, openAccess } from './access/index.ts';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
+import { createDrafts, type Drafts } from './drafts.ts';
 import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
@@ -117,8 +118,19 @@ export async function startOrigin(
   const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());
   const perDigest = createExclusive();
   const catalog = openMetainfoCatalog(db);
+  const drafts: Drafts = parts.adopt(
+    createDrafts({
+      ...{ blobs, hashing, log },
+      keyOf: (digest) => access.draftKey(digest),
+      onChange: (infoHash) => tracker.forget(infoHash),
+      release: async (infoHash) => swarm?.release(infoHash),
+      isBusy: (infoHash) => swarm?.peers().some((peer) => peer.infoHash === infoHash) === true,
+    }),
+    (it) => it.close(),
+  );
   const torrents = parts.adopt(
     createTorrents({
+      drafts,
       catalog,
       notes: metadata.collection,
       blobs,
@@ -161,7 +173,7 @@ export async function startOrigin(
       ? undefined
       : parts.adopt(
           await startSeeding({
-            ...{ listen, libp2p, transports, torrents, blobs, metrics, log },
+            ...{ listen, libp2p, transports, torrents, drafts, blobs, metrics, log },
             uploadRateBytesPerSecond: config.uploadRateBytesPerSecond,
             countPayload: (direction, bytes) => payload.count(direction, 'swarm', bytes),
           }),
@@ -177,7 +189,7 @@ export async function startOrigin(
     createTracker({
       mayAnnounce: access.mayAnnounce,
       admit: async (infoHash) =>
-        (await torrents.identify(infoHash)) && {
+        (drafts.identify(infoHash) ?? (await torrents.identify(infoHash))) && {
           seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
         },
       metrics,
@@ -206,11 +218,14 @@ export async function startOrigin(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(),
   );
+  // A draft's stream is as long as its fetch: nobody waits for its end.
+  http.app.addHook('preClose', async () => drafts.cut());
   access.register(http.app);
   tracker.register(http.app);
   registerApi(http.app, {
     blobs,
     torrents,
+    drafts,
     swarm,
     tracker,
     collector,
@@ -237,6 +252,7 @@ export async function startOrigin(
     access,
     space,
     upstreams,
+    drafts,
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
     discard: collector.discard,

@@ -53,6 +53,8 @@ interface AbsentBlob {
   readonly comesFrom: readonly RepositoryName[];
 }
 
+export type OpenedBlob = HeldBlob | AbsentBlob;
+
 /**
  * Opens a blob that the named repository, or the one it stands for, holds; or says which upstreams
  * are to be asked for it.
@@ -61,7 +63,7 @@ interface AbsentBlob {
 export async function openBlob(
   registry: Registry,
   call: Pick<Call<'blob' | 'torrent'>, 'path' | 'query' | 'admitted'>,
-): Promise<HeldBlob | AbsentBlob> {
+): Promise<OpenedBlob> {
   const digest: Digest = parseDigest(call.path.digest);
   const names = candidates(call);
   const place = await findIn(names, async (name) =>
@@ -96,15 +98,10 @@ async function answerFromUpstream(
     return call.reply;
   }
   const { raw } = call.reply;
-  let waiting = true;
-  const source = followIncoming(incoming);
-  const read = (position: number, into: Uint8Array): Promise<void> => {
-    // The headers are set by now; clients wait for them less long than for a body.
-    if (waiting) raw.flushHeaders();
-    waiting = false;
-    return source.read(position, into);
-  };
-  await answerWith({ digest, size: incoming.size, read }, registry, call).catch((error: unknown) => {
+  const { read } = followIncoming(incoming);
+  // Clients wait for the headers less long than for a body.
+  const source = { digest, size: incoming.size, read, slow: true };
+  await answerWith(source, registry, call).catch((error: unknown) => {
     // The connection was cut; why the fetch failed was logged by it, once for all its clients.
     if (!raw.headersSent) throw error;
   });

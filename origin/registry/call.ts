@@ -4,6 +4,7 @@ import type { BlobStore } from '#blobs';
 import type { Digest, DistributionPath } from '#oci';
 import type { MetainfoSources } from '#torrent';
 import type { Access, Admitted, Passkeys } from '../access/index.ts';
+import type { Drafts } from '../drafts.ts';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
@@ -24,6 +25,7 @@ export interface Registry {
   readonly space: SpaceGuard;
   readonly access: Access;
   readonly upstreams: Upstreams;
+  readonly drafts: Drafts;
   /** Counts blob payload that passed over HTTP. */
   countPayload(direction: 'in' | 'out', bytes: number): void;
   /** Where the swarm of a blob is found: `path` is the blob's, and the base is as this client sees us. */

@@ -54,7 +54,7 @@ export interface BlobStore {
 export interface DownloadStore extends BlobStore {
   /**
    * The partial blob of a download: made anew, or with the pieces an earlier run left, each
-   * checked again by its hash. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
+   * checked again by its hash; of a draft, as soon as that is known. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
    */
   openPartial(metainfo: Torrent): Promise<PartialBlob>;
 }
@@ -104,6 +104,8 @@ export interface PartialBlob {
   readonly verifiedBytes: number;
   read(position: number, into: Uint8Array): Promise<void>;
   write(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void>;
+  /** A piece whose hash was not known when this was opened, and is now: see the swarm's PieceStore. */
+  recheck(piece: number): Promise<PieceSource | undefined>;
   /**
    * All pieces are here: checks the whole blob's sha256 (computed in the background as the
    * contiguous prefix grew) and makes it a complete blob. 'digest-mismatch' discards the partial.

@@ -6,6 +6,7 @@
  * (a `SeedStore` handed to the swarm is closed by the swarm when the blob falls idle).
  */
 import type { MemberAddress } from '#multiaddr';
+import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import type { InfoHash, Torrent } from '#torrent';
 
@@ -39,6 +40,11 @@ export interface PieceStore {
   read(position: number, into: Uint8Array): Promise<void>;
   /** Stores one verified piece; `has(piece)` is true once this resolves. Writing a held piece again is a no-op. */
   write(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void>;
+  /**
+   * Only of a store that was opened by a draft: asked for each piece whose hash has become known. Its bytes may be here
+   * from an earlier run: then they are checked, `has(piece)` is true, and the answer is where they came from.
+   */
+  recheck?(piece: number): Promise<PieceSource | undefined>;
 }
 
 /** Where a piece's bytes came from: other agents or the origin over the swarm, or HTTP. */
@@ -108,8 +114,11 @@ export interface Swarm {
    * Of a draft no piece is asked for before its hash is known.
    */
   download(options: { readonly metainfo: Torrent; readonly store: PieceStore }): SwarmDownload;
-  /** Stops seeding this blob now (it is being evicted or deleted) and closes its store. */
-  release(infoHash: InfoHash): Promise<void>;
+  /**
+   * Stops seeding this blob now (it is being evicted or deleted) and closes its store; with `digest` also what is open of it
+   * under another infohash, its draft's.
+   */
+  release(infoHash: InfoHash, digest?: Digest): Promise<void>;
   /** Connected members, for status pages. */
   peers(): PeerInfo[];
   /** Blobs that are open now, downloading or seeding. An idle blob is not among them. */

@@ -31,11 +31,14 @@ const HASHES_A_FRAME = 3_000;
 /** Of a header, so that it fits its frame however long the addresses are. */
 const MOST_SOURCES = 8;
 const MAX_REASON_BYTES = 1_000;
+const MAX_KEY_BYTES = 64;
 
 export interface DraftHeader {
   readonly digest: Digest;
   /** Bytes of the blob. */
   readonly length: number;
+  /** Of the draft's infohash. */
+  readonly key: Uint8Array | undefined;
   /** The piece whose hash comes first. */
   readonly from: number;
   /** Without web seeds: no other client knows drafts. */
@@ -78,6 +81,7 @@ export function encodeDraftHeader(draft: Draft, from: number, sources: MetainfoS
     encodeBencode({
       ...announceKeys(sources.announce.slice(0, MOST_SOURCES)),
       from,
+      ...(draft.key !== undefined && { key: draft.key }),
       length: draft.length,
       name: digestHex(draft.digest),
       peers,
@@ -107,13 +111,12 @@ export function createDraftParser(events: DraftEvents): DraftParser {
   let ended = false;
 
   function handle(letter: string, payload: Buffer): void {
-    if (letter === 'h' && missing === undefined) {
+    if (missing === undefined) {
       const header = readHeader(payload);
       missing = Math.ceil(header.length / pieceLengthFor(header.length)) - header.from;
       events.header(header);
       return;
     }
-    if (missing === undefined) throw new MetainfoError('a draft begins with its header');
     if (letter === 'p') {
       const count = payload.length / 20;
       if (!Number.isInteger(count) || count === 0 || count > missing) {
@@ -128,7 +131,7 @@ export function createDraftParser(events: DraftEvents): DraftParser {
       ended = true;
       events.failed(payload.subarray(0, MAX_REASON_BYTES).toString('utf8'));
     } else if (letter !== 'w' || payload.length > 0) {
-      throw new MetainfoError(`no frame of a draft here: ${JSON.stringify(letter)}`);
+      throw new MetainfoError('a frame of a draft is out of place');
     }
   }
 
@@ -140,9 +143,14 @@ export function createDraftParser(events: DraftEvents): DraftParser {
       rest = rest.length === 0 ? Buffer.from(chunk) : Buffer.concat([rest, chunk]);
       while (rest.length >= FRAME_HEAD) {
         if (ended) throw new MetainfoError('bytes after the end of a draft');
+        const letter = rest.toString('latin1', 0, 1);
+        // Looked at before its payload is waited for: it may be something else altogether.
+        if (!(missing === undefined ? 'h' : 'pwex').includes(letter)) {
+          throw new MetainfoError(`no frame of a draft begins so here: ${JSON.stringify(letter)}`);
+        }
         const end = FRAME_HEAD + rest.readUInt16BE(1);
         if (rest.length < end) return;
-        handle(rest.toString('latin1', 0, 1), rest.subarray(FRAME_HEAD, end));
+        handle(letter, rest.subarray(FRAME_HEAD, end));
         rest = rest.subarray(end);
       }
       if (ended && rest.length > 0) throw new MetainfoError('bytes after the end of a draft');
@@ -156,6 +164,7 @@ function readHeader(payload: Uint8Array): DraftHeader {
   const length = header.get('length');
   const from = header.get('from');
   const name = header.get('name');
+  const key = header.get('key');
   if (typeof length !== 'number' || !isDraftable(length)) {
     throw new MetainfoError('a blob of this size has no draft');
   }
@@ -166,9 +175,14 @@ function readHeader(payload: Uint8Array): DraftHeader {
   if (typeof from !== 'number' || from < 0 || from > Math.ceil(length / pieceLength)) {
     throw new MetainfoError('a draft begins behind its last piece');
   }
+  if (key !== undefined && !(key instanceof Uint8Array && key.length <= MAX_KEY_BYTES)) {
+    throw new MetainfoError('the key of a draft is no short string');
+  }
   const hex = name instanceof Uint8Array ? Buffer.from(name).toString('latin1') : '';
   if (!/^(?:[0-9a-f]{64}|[0-9a-f]{128})$/.test(hex)) {
     throw new MetainfoError('name is not a hex sha256 or sha512');
   }
-  return { digest: digestOfHex(hex), length, from, sources: { ...readSources(header), webSeeds: [] } };
+  const sources = { ...readSources(header), webSeeds: [] };
+  // The payload is a view that does not last.
+  return { digest: digestOfHex(hex), length, key: key && Uint8Array.from(key), from, sources };
 }

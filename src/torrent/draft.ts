@@ -2,7 +2,8 @@
  * The draft of a blob: a torrent whose piece hashes become known from the first to the last, while
  * the origin still fetches the blob from an upstream. Nobody can know the infohash of the real
  * torrent before its last byte is there; a draft's follows from digest and size, so that all who
- * fetch the blob meanwhile meet in one swarm. Its dictionary has no piece hashes and no name, so it
+ * fetch the blob meanwhile meet in one swarm. Where not everybody may have every blob it follows from
+ * a key, too, which the origin tells with the draft: a digest is no secret, an infohash must be. Its dictionary has no piece hashes and no name, so it
  * is no info dictionary (BEP 3), and no torrent has its infohash. The pieces are those of the real
  * torrent: what a draft brought is kept for it.
  */
@@ -27,6 +28,7 @@ import {
 const VERSION = 1;
 
 export interface Draft extends Torrent {
+  readonly key: Uint8Array | undefined;
   readonly growth: HashGrowth;
 }
 
@@ -45,16 +47,23 @@ export function isDraftable(length: number): boolean {
   return 20 * Math.ceil(length / pieceLengthFor(length)) < MAX_METAINFO_BYTES;
 }
 
-/** A draft of which no hash is known. @throws MetainfoError when a blob of this size has none */
+/** A draft of which no hash is known. `key` makes its infohash one that cannot be guessed. @throws MetainfoError when a blob of this size has none */
 export function createDraft(blob: {
   readonly digest: Digest;
   readonly length: number;
+  readonly key?: Uint8Array | undefined;
   readonly sources?: MetainfoSources;
 }): GrowingDraft {
-  const { digest, length, sources = NO_SOURCES } = blob;
+  const { digest, length, key, sources = NO_SOURCES } = blob;
   if (!isDraftable(length)) throw new MetainfoError('a blob of this size has no draft');
   const pieceLength = pieceLengthFor(length);
-  const info = encodeBencode({ digest, length, 'piece length': pieceLength, 'shoal draft': VERSION });
+  const info = encodeBencode({
+    digest,
+    ...(key !== undefined && { key }),
+    length,
+    'piece length': pieceLength,
+    'shoal draft': VERSION,
+  });
   const infoHash = createHash('sha1').update(info).digest('hex') as InfoHash;
   const count = pieceCount({ length, pieceLength });
   const pieces = new Uint8Array(20 * count);
@@ -72,7 +81,7 @@ export function createDraft(blob: {
       return () => void listeners.delete(own);
     },
   };
-  const draft: Draft = { infoHash, digest, length, pieceLength, pieces, info, sources, growth };
+  const draft: Draft = { key, infoHash, digest, length, pieceLength, pieces, info, sources, growth };
   return {
     draft,
     add(hashes) {

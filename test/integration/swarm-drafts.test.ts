@@ -206,3 +206,38 @@ t.test('a seed whose bytes stop coming serves what it has', async (t) => {
     }
   }
 });
+
+t.test('what a store has of an earlier run is not fetched again', async (t) => {
+  const blob = makeBlob(2 * MIB);
+  const source = sourceOf(blob);
+  const count = pieceCount(blob.metainfo);
+  for (let piece = 0; piece < count; piece += 1) source.grow();
+  const origin = await originOf(t, source);
+  const store = memoryStore(blob);
+  const earlier = memoryStore(blob, 'all');
+  const rechecked: number[] = [];
+  const agent = await agentOf(t, blob, [origin], {
+    ...store,
+    has: (piece) => store.has(piece),
+    async recheck(piece) {
+      rechecked.push(piece);
+      if (piece % 2 === 1) return undefined;
+      const { pieceLength } = blob.metainfo;
+      await store.write(
+        piece,
+        earlier.bytes.subarray(piece * pieceLength, (piece + 1) * pieceLength),
+        'peer',
+      );
+      return 'peer';
+    },
+  });
+  const told: number[] = [];
+  agent.download.onPiece((piece) => told.push(piece));
+  agent.tell(3);
+  agent.tell(count);
+  await agent.download.completed;
+  t.same(rechecked, [...Array(count).keys()]);
+  t.equal(new Set(told).size, count);
+  t.ok(store.bytes.equals(blob.bytes));
+  t.equal(agent.swarm.heard.inFrom.origin, blob.bytes.length / 2);
+});

@@ -343,12 +343,16 @@ export function createBlob(
     const fetch = startFetching();
     fetching = fetch;
     if (fetch.done) completed.resolve();
-    if (metainfo.growth !== undefined) growing.push(metainfo.growth.onMore(() => fetch.learn()));
+    if (metainfo.growth !== undefined) {
+      growing.push(metainfo.growth.onMore(() => fetch.learn()));
+      fetch.learn();
+    }
   }
   if (complete()) sharing.completed();
   if (seed?.onPiece !== undefined) growing.push(seed.onPiece((piece) => sharing.gained(piece)));
   const blob: Blob = {
     infoHash,
+    digest: metainfo.digest,
     get peers() {
       return peers.values();
     },

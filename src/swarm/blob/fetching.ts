@@ -85,8 +85,9 @@ export function createFetching(options: FetchingOptions): Fetching {
   const meter = createMeter(now());
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
-  /** Of a draft the first pieces only: for now the others are nobody's. */
-  let known = knownPieces(metainfo);
+  /** Of a draft the pieces that were learnt of: for now the others are nobody's. */
+  let known = metainfo.growth === undefined ? count : 0;
+  let learning: Promise<void> = Promise.resolve();
   /** The pieces that clients wait for; none yet. */
   let urgent = { from: 0, to: -1 };
   let closed = false;
@@ -199,6 +200,22 @@ export function createFetching(options: FetchingOptions): Fetching {
     return some;
   }
 
+  /** Looks for the bytes of newly known pieces in the store, and then at who has them. */
+  async function learn(): Promise<void> {
+    const before = known;
+    const upTo = knownPieces(metainfo);
+    for (let piece = before; piece < upTo && !closed; piece++) {
+      const source = await store.recheck?.(piece).catch(() => undefined);
+      if (source !== undefined) settle(piece, source, undefined);
+    }
+    if (closed || done) return;
+    known = upTo;
+    for (const peer of sources.keys()) {
+      for (let piece = before; piece < known; piece++) if (options.told(peer, piece)) gains(peer, piece);
+    }
+    filling.ask();
+  }
+
   /** The peer has a piece whose hash is known. */
   function gains(peer: Peer, piece: number): void {
     picker.have(peer, piece);
@@ -256,7 +273,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     return fromOrigin * 2 > open.senders.length ? 'origin-swarm' : 'peer';
   }
 
-  function settle(piece: number, source: PieceSource, stored: Uint8Array): void {
+  function settle(piece: number, source: PieceSource, stored: Uint8Array | undefined): void {
     if (closed) return;
     picker.verified(piece);
     pieces.close(piece, pieces.get(piece)?.bytes === stored ? 'stored' : 'in use');
@@ -354,12 +371,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       if (piece < known) gains(peer, piece);
     },
     learn() {
-      const before = known;
-      known = knownPieces(metainfo);
-      for (const peer of sources.keys()) {
-        for (let piece = before; piece < known; piece++) if (options.told(peer, piece)) gains(peer, piece);
-      }
-      filling.ask();
+      learning = learning.then(learn);
     },
     pieces(peer, bits) {
       if (bits !== 'all') picker.bitfield(peer, knownOf(bits));
@@ -425,6 +437,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       picker.window(from, to);
     },
     async offer(piece, bytes, source) {
+      if (piece >= known) await learning;
       if (closed || piece < 0 || piece >= known || bytes.length !== sizeOf(piece)) return false;
       if (store.has(piece)) return true;
       if (!equal(await sha1(bytes), pieceHash(metainfo, piece))) return false;

@@ -75,6 +75,11 @@ t.test('the infohash of a draft follows from digest and length', async (t) => {
   t.equal(createDraft({ digest, length: 3 * MIB, sources: SOURCES }).draft.infoHash, draft.infoHash);
   t.not(createDraft({ digest, length: 3 * MIB + 1 }).draft.infoHash, draft.infoHash);
   t.throws(() => parseMetainfo(Buffer.from(`d4:info${dictionary}e`)), MetainfoError);
+  const keyed = createDraft({ digest, length: 3 * MIB, key: Buffer.from('a key') }).draft;
+  t.equal(Buffer.from(keyed.info).toString(), dictionary.replace('6:length', '3:key5:a key6:length'));
+  t.not(keyed.infoHash, draft.infoHash);
+  const { header } = read(encodeDraftHeader(keyed, 0, SOURCES));
+  t.equal(header && createDraft(header).draft.infoHash, keyed.infoHash);
 });
 
 t.test('hashes become known in order, and the whole is the real torrent', async (t) => {
@@ -179,7 +184,9 @@ t.test('what is not a draft is refused', async (t) => {
       'piece length': `i${pieceLengthFor(MIB)}e`,
       ...change,
     };
-    const text = Object.entries(keys).map(([key, value]) => `${key.length}:${key}${value}`);
+    const text = Object.entries(keys)
+      .sort()
+      .map(([key, value]) => `${key.length}:${key}${value}`);
     return frame('h', `d${text.join('')}e`);
   };
   t.equal(read(dictionary({})).header?.length, MIB);
@@ -199,6 +206,8 @@ t.test('what is not a draft is refused', async (t) => {
     ['a size beyond all bounds', dictionary({ length: 'i4503599627370496e', 'piece length': 'i4194304e' })],
     ['a negative size', dictionary({ length: 'i-5e' })],
     ['a start behind the end', dictionary({ from: `i${count + 1}e` })],
+    ['a key that is a number', dictionary({ key: 'i1e' })],
+    ['a long key', dictionary({ key: `65:${'k'.repeat(65)}` })],
     ['a name that is no digest', dictionary({ name: '3:abc' })],
   ];
   for (const [what, bytes] of refused) t.throws(() => read(bytes), MetainfoError, what);
