@@ -19,7 +19,7 @@ import type { FallbackLimits } from './fallback-policy.ts';
 import { createFollowers, type Follower } from './followers.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { OriginClient } from './origin-client.ts';
-import { type ProgressWatch, watchProgress } from './progress-watch.ts';
+import { watchProgress } from './progress-watch.ts';
 import type { PullAccount } from './pull-account.ts';
 import type { Repository } from './repository.ts';
 
@@ -86,7 +86,6 @@ export async function startDownload(
   const stop = new AbortController();
   let state: DownloadStatus['state'] = 'fetching';
   let exchange: SwarmDownload | undefined;
-  let watch: ProgressWatch | undefined;
 
   const followers = createFollowers({
     has: (piece) => partial.has(piece),
@@ -94,7 +93,6 @@ export async function startDownload(
     onWindow: (window) => {
       if (state !== 'fetching') return;
       exchange?.prioritise(window.first, window.last);
-      watch?.clientMoved();
     },
     onEmpty: () => letGo(),
   });
@@ -121,8 +119,9 @@ export async function startDownload(
         );
       },
       onAnswered: () => {
-        // Meeting the origin would only delay the piece that is on its way from it.
-        void watching.discovered().then(() => swarmDownload.discovered());
+        // First, so that the origin is not met whose bytes come over HTTP.
+        watching.discovered();
+        swarmDownload.discovered();
       },
     });
     swarmDownload.addPeers([...peers.values()]);
@@ -138,7 +137,6 @@ export async function startDownload(
       followers,
       knownPeers: () => known.size,
     });
-    watch = watching;
     swarmDownload.onPiece((piece, source) => {
       watching.pieceArrived(source);
       const bytes = Math.min(metainfo.pieceLength, metainfo.length - piece * metainfo.pieceLength);

@@ -6,7 +6,7 @@
  * Failures are OciErrors: the given code for a 404, UNAVAILABLE (503) when no origin answered.
  * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
  */
-import type { HttpClient, HttpResponse } from '#http';
+import type { HttpBody, HttpClient, HttpStream } from '#http';
 import {
   type Digest,
   digestAlgorithm,
@@ -54,13 +54,13 @@ export interface OriginClient {
   blobSize(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
   /** A whole blob of at most `maxBytes`, checked against its digest. */
   smallBlob(repository: Repository, digest: Digest, maxBytes: number, ask: Ask): Promise<Buffer>;
-  /** Bytes `start` to `end` inclusive, exactly those; unchecked, as they arrive. */
+  /** Bytes `start` to `end` inclusive, exactly those; unchecked, as they arrive. A chunk is good until the next is asked for. */
   blobRange(
     repository: Repository,
     digest: Digest,
     range: { readonly start: number; readonly end: number },
     ask: Ask,
-  ): Promise<HttpResponse['body']>;
+  ): Promise<HttpBody>;
   /** A small JSON answer that is passed on as it is: tags, referrers. `path` is below the repository. */
   passThrough(repository: Repository, path: string, query: string, ask: Ask): Promise<SmallAnswer>;
   /** What is known of each origin, for status pages. */
@@ -80,6 +80,8 @@ interface OriginRequest {
   readonly path: string;
   readonly query?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Its answer is large enough for a connection of its own. */
+  readonly large?: boolean;
   /** What a 404 means here. */
   readonly notFound: OciErrorCode;
   readonly ask: Ask;
@@ -93,6 +95,8 @@ const MAX_BACKOFF_MS = 10_000;
 /** An answer that broke off is a matter of this answer, unless it held its client for this long. */
 const SLOW_ANSWER_MS = 5_000;
 const MAX_PASSED_BYTES = 8 * 1024 * 1024;
+/** From here on a range is read over a connection of its own. */
+const LARGE_RANGE_BYTES = 8 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 
 export function createOriginClient(options: {
@@ -107,16 +111,19 @@ export function createOriginClient(options: {
     leftAloneUntil: 0,
   }));
 
-  const send = (origin: OriginState, request: OriginRequest): Promise<HttpResponse> =>
-    http.request(address(origin.url, request.repository, request.path, request.query), {
-      method: request.method ?? 'GET',
+  const send = (origin: OriginState, request: OriginRequest): Promise<HttpStream> => {
+    const url = address(origin.url, request.repository, request.path, request.query);
+    const init = {
       headers: { ...request.headers },
       ...(request.signal && { signal: request.signal }),
       ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
-    });
+    };
+    if (request.large === true) return http.stream(url, init);
+    return http.request(url, { ...init, method: request.method ?? 'GET' });
+  };
 
   /** Asks each origin until one gives an answer that `use` accepts. */
-  async function askEach<T>(request: OriginRequest, use: (response: HttpResponse) => Promise<T>): Promise<T> {
+  async function askEach<T>(request: OriginRequest, use: (response: HttpStream) => Promise<T>): Promise<T> {
     let refusal: OciError | undefined;
     let unavailable: string | undefined;
     for (const origin of origins) {
@@ -229,13 +236,12 @@ export function createOriginClient(options: {
           repository,
           path: `blobs/${digest}`,
           headers: { range: `bytes=${range.start}-${range.end}`, 'accept-encoding': 'identity' },
+          large: range.end - range.start >= LARGE_RANGE_BYTES,
           notFound: 'BLOB_UNKNOWN',
           ask,
           signal: ask.signal,
         },
         async (response) => {
-          // Its reader sees an error; a body that is given up before it is read must not end the process.
-          response.body.on('error', () => undefined);
           const from = /^bytes (\d+)-(\d+)\//.exec(response.headers['content-range'] ?? '');
           const exact = Number(from?.[1]) === range.start && Number(from?.[2]) === range.end;
           if (response.status !== 206 || !exact) {
@@ -274,7 +280,7 @@ function address(origin: string, repository: Repository, path: string, query = '
   return `${origin}/v2/${repository.name}/${path}${text === '' ? '' : `?${text}`}`;
 }
 
-function checkManifest(reference: string, response: HttpResponse, bytes: Buffer): FetchedManifest {
+function checkManifest(reference: string, response: HttpStream, bytes: Buffer): FetchedManifest {
   const named = response.headers['docker-content-digest'];
   // The name that was asked for says which algorithm; of a tag, what the origin calls its manifest.
   const byDigest = reference.includes(':');
@@ -302,6 +308,6 @@ function toRefusal(status: number, notFound: OciErrorCode): OciError {
 }
 
 /** Reads a short body, so that its connection can be used again. */
-async function discard(http: HttpClient, response: HttpResponse): Promise<void> {
+async function discard(http: HttpClient, response: HttpStream): Promise<void> {
   await http.read(response, MAX_ERROR_BYTES).catch(() => undefined);
 }

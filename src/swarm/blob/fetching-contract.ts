@@ -52,6 +52,11 @@ export interface Fetching {
   /** Fills `into` from `position` with stored bytes that are still in memory; false when they are not. */
   recall(position: number, into: Uint8Array): boolean;
   prioritise(from: number, to: number): void;
+  /** While true no connected origin is asked. */
+  spareOrigin(spared: boolean): void;
+  lend(piece: number): Uint8Array<SharedArrayBuffer> | undefined;
+  giveBack(bytes: Uint8Array): void;
+  pace(bytes: number): Promise<void>;
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
   /** Stalls; called every tenth of a second. */
   tick(now: number): void;

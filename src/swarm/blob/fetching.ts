@@ -50,7 +50,7 @@ interface Source {
 }
 
 /** Of bytes that are the caller's: they are copied, so that they may change meanwhile. */
-async function sha1(bytes: Uint8Array): Promise<Uint8Array> {
+async function sha1OfCopy(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest('SHA-1', new Uint8Array(bytes)));
 }
 
@@ -87,6 +87,7 @@ export function createFetching(options: FetchingOptions): Fetching {
   let bytesFromOrigin = 0;
   /** The pieces that clients wait for; none yet. */
   let urgent = { from: 0, to: -1 };
+  let originSpared = false;
   let closed = false;
   let done = picker.missing === 0;
 
@@ -131,7 +132,7 @@ export function createFetching(options: FetchingOptions): Fetching {
 
   function room(peer: Peer, source: Source): number {
     if (closed || done || peer.closed || peer.choking || source.refusedUntil > now()) return 0;
-    if (peer.role === 'origin' && !originNeed.now()) return 0;
+    if (peer.role === 'origin' && (originSpared || !originNeed.now())) return 0;
     const most = target(peer, source);
     const left = most - peer.outstanding;
     return left >= Math.min(REQUEST_BATCH, Math.ceil(most / 4)) ? left : 0;
@@ -186,6 +187,9 @@ export function createFetching(options: FetchingOptions): Fetching {
   const filling = createSoon(() => {
     for (const peer of sources.keys()) fill(peer);
   });
+
+  const hashOffered = (bytes: Uint8Array): Promise<Uint8Array> =>
+    pieces.isLent(bytes) ? options.verifier.sha1(bytes).catch(() => sha1OfCopy(bytes)) : sha1OfCopy(bytes);
 
   async function verify(open: OpenPiece): Promise<void> {
     const { piece, bytes } = open;
@@ -242,6 +246,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     if (closed) return;
     picker.verified(piece);
     pieces.close(piece, pieces.get(piece)?.bytes === stored ? 'stored' : 'in use');
+    pieces.keepRecent(piece, stored);
     options.settled(piece, source);
     if (picker.missing === 0 && !done) {
       done = true;
@@ -398,13 +403,31 @@ export function createFetching(options: FetchingOptions): Fetching {
       urgent = { from, to: Math.min(to, count - 1) };
       picker.window(from, to);
     },
+    lend: (piece) => (closed || piece < 0 || piece >= count ? undefined : pieces.lend(piece)),
+    giveBack: pieces.giveBack,
+    spareOrigin(spared) {
+      originSpared = spared;
+      if (!spared) filling.ask();
+    },
+    pace: (bytes) =>
+      new Promise((resolve) => {
+        limiter.ask(() => {
+          resolve();
+          return bytes;
+        });
+      }),
     async offer(piece, bytes, source) {
       if (closed || piece < 0 || piece >= count || bytes.length !== sizeOf(piece)) return false;
-      if (store.has(piece)) return true;
-      if (!equal(await sha1(bytes), pieceHash(metainfo, piece))) return false;
-      if (closed) return false;
-      // Another may have brought it while this was hashed.
-      if (!store.has(piece)) await keep(piece, bytes, source);
+      try {
+        if (store.has(piece)) return true;
+        if (!equal(await hashOffered(bytes), pieceHash(metainfo, piece))) return false;
+        if (closed) return false;
+        // Another may have brought it while this was hashed.
+        if (!store.has(piece)) await keep(piece, bytes, source);
+      } finally {
+        // Unless it was kept to be sent on.
+        pieces.giveBack(bytes);
+      }
       cancelAll(piece);
       return store.has(piece);
     },
