@@ -25,6 +25,7 @@ import path from 'node:path';
 import { runLibtorrent } from './fanout/libtorrent.ts';
 import { createNetwork } from './fanout/network.ts';
 import { runShoal } from './fanout/shoal.ts';
+import { whenInterrupted } from './measure/interrupted.ts';
 import { takeBackMemory } from './measure/memory.ts';
 import { numberOf, readOptions } from './measure/options.ts';
 import { drawFanout, type FanoutRow } from './plot/figures.ts';
@@ -114,6 +115,8 @@ function bars({ nodes, kill, staggerSeconds }: Scenario): { ratio: number | unde
 
 async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: number }> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-fanout-'));
+  const removeFolder = (): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 3 });
+  const removed = whenInterrupted(removeFolder);
   const network = await createNetwork(chosen.nodes + chosen.garbage + 1, values.rate);
   try {
     for (let index = chosen.nodes - chosen.slow + 1; index <= chosen.nodes; index += 1) {
@@ -148,7 +151,8 @@ async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: 
     return row;
   } finally {
     await network.close();
-    await rm(folder, { recursive: true, force: true });
+    await removeFolder();
+    removed();
   }
 }
 

@@ -16,6 +16,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fillCache } from './idle/fill.ts';
 import { type SoakSample, soak } from './idle/soak.ts';
+import { whenInterrupted } from './measure/interrupted.ts';
 import { readOptions } from './measure/options.ts';
 import { activeResources, cpuSeconds, memoryMib, openFiles, startMeasured } from './measure/program.ts';
 import { drawSoak, drawStarts } from './plot/figures.ts';
@@ -124,6 +125,8 @@ function printSoak(samples: readonly SoakSample[]): void {
 }
 
 const folder = await mkdtemp(path.join(values.folder, 'shoal-idle-'));
+const removeFolder = (): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 3 });
+whenInterrupted(removeFolder);
 const only = values.only.split(',');
 try {
   const starts = only.includes('start') ? await measureStarts(folder) : [];
@@ -142,5 +145,5 @@ try {
     await writeFile(values.plot, soaked ? drawSoak(soaked.samples) : drawStarts(starts));
   }
 } finally {
-  await rm(folder, { recursive: true, force: true });
+  await removeFolder();
 }

@@ -17,6 +17,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { encodeMetainfo } from '#torrent';
+import { whenInterrupted } from './measure/interrupted.ts';
 import { cpuSeconds, memoryMib } from './measure/program.ts';
 import { pullThroughAgent } from './memory/agent.ts';
 import { createContent, createNoise, describeContent, type Given } from './memory/content.ts';
@@ -95,6 +96,11 @@ function watch(pid: number): { stop(): { peakMib: number; medianMib: number; cpu
 }
 
 const folder = await mkdtemp(path.join(values.folder, 'shoal-memory-'));
+async function cleanUp(): Promise<void> {
+  for (const child of children) await stop(child);
+  await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+}
+whenInterrupted(cleanUp);
 const sizeMib = Number(values.size);
 const children: ChildProcess[] = [];
 const rows: MemoryRow[] = [];
@@ -187,6 +193,5 @@ try {
   if (values.json) console.log(JSON.stringify({ sizeMib, peers: seeds.length, barMib: BAR_MIB, rows }));
   if (values.plot !== undefined) await writeFile(values.plot, drawMemory(rows, BAR_MIB));
 } finally {
-  for (const child of children) await stop(child);
-  await rm(folder, { recursive: true, force: true });
+  await cleanUp();
 }

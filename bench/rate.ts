@@ -7,9 +7,10 @@
  * upload: a seed with `--upload-rate` serves so many downloaders. download: a downloader with
  * `--download-rate` has so many seeds. Bytes are payload, counted by the side that is limited, over the
  * seconds after the warm-up. Prints what was measured ÷ the limit, and the least ÷ the largest share
- * of a peer. The downloaders do not know one another. A seed serves eight peers at a time, so with more
- * than that the least share also shows how soon it hands its slots on.
- * Bars: the limit within 5 %. Blobs are made up as they are read and each piece is checked by its hash.
+ * of a peer. The downloaders do not know one another. A seed shows eight pieces at a time, so with more
+ * peers than that the least share also shows whether all have their turns.
+ * Bars: the limit within 5 %, the least share 0.8 of the largest. Blobs are made up as they are read and
+ * each piece is checked by its hash.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -35,6 +36,7 @@ const PIECE = 2 * 1024 ** 2;
 /** Long enough for everybody at this rate, of whole pieces of 2 MiB. */
 const size = Math.max(4 * 1024 ** 3, Math.ceil(((seconds + warm) * rate * 2) / PIECE) * PIECE);
 const TOLERANCE = 0.05;
+const LEAST_SHARE = 0.8;
 
 interface Counted {
   readonly atMs: number;
@@ -121,8 +123,10 @@ async function endAll(): Promise<void> {
 }
 
 if (!values.json) {
-  console.log(`limit ${values.rate} MiB/s over ${seconds} s; bar: within ${TOLERANCE * 100} %`);
-  console.log('                      MiB/s   ÷ limit   within   least ÷ largest share');
+  console.log(
+    `limit ${values.rate} MiB/s over ${seconds} s; bars: within ${TOLERANCE * 100} %, shares ${LEAST_SHARE}`,
+  );
+  console.log('                      MiB/s   ÷ limit   within   least ÷ largest share   fair');
 }
 const rows: RateRow[] = [];
 for (const direction of ['upload', 'download'] as const) {
@@ -132,8 +136,9 @@ for (const direction of ['upload', 'download'] as const) {
     if (values.json) console.log(JSON.stringify(row));
     else {
       const within = Math.abs(row.ofLimit - 1) <= TOLERANCE ? 'yes' : 'NO';
+      const fair = row.fairness >= LEAST_SHARE ? 'yes' : 'NO';
       console.log(
-        `${row.name.padEnd(20)} ${row.mibPerSecond.toFixed(2).padStart(6)}   ${row.ofLimit.toFixed(3).padStart(7)}   ${within.padStart(6)}   ${row.fairness.toFixed(2).padStart(22)}`,
+        `${row.name.padEnd(20)} ${row.mibPerSecond.toFixed(2).padStart(6)}   ${row.ofLimit.toFixed(3).padStart(7)}   ${within.padStart(6)}   ${row.fairness.toFixed(2).padStart(22)}   ${fair.padStart(4)}`,
       );
     }
   }

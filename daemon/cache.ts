@@ -63,7 +63,7 @@ export function createCache(options: {
     if (!metainfo) return;
     discovery.drop([metainfo.infoHash]);
     await catalog.delete(digest);
-    await swarm.release(metainfo.infoHash);
+    await swarm.release(metainfo.infoHash, digest);
   }
 
   async function leastRecentlyUsed(): Promise<BlobInfo[]> {

@@ -13,7 +13,7 @@ import type { Discovery, Membership } from '#discovery';
 import { type Digest, OciError } from '#oci';
 import type { PeerAddress, PieceSource, Swarm, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
-import { type Metainfo, type MetainfoCatalog, pieceCount } from '#torrent';
+import { type MetainfoCatalog, pieceCount, type Torrent } from '#torrent';
 import type { Cache } from './cache.ts';
 import type { FallbackLimits } from './fallback-policy.ts';
 import { createFollowers, type Follower } from './followers.ts';
@@ -22,6 +22,7 @@ import type { OriginClient } from './origin-client.ts';
 import { watchProgress } from './progress-watch.ts';
 import type { PullAccount } from './pull-account.ts';
 import type { Repository } from './repository.ts';
+import type { TorrentFeed } from './torrent-feed.ts';
 
 /** What every download works with. */
 export interface DownloadContext {
@@ -47,7 +48,8 @@ export interface DownloadStatus {
 }
 
 export interface Download {
-  readonly metainfo: Metainfo;
+  /** The blob's, or its draft. */
+  readonly metainfo: Torrent;
   /** Where a piece that is here came from. */
   source(piece: number): PieceSource | undefined;
   /** Fills `into` from `position`; all of it must be inside pieces that `Follower.wait` gave out. */
@@ -65,14 +67,16 @@ export interface Download {
 export async function startDownload(
   context: DownloadContext,
   request: {
-    readonly metainfo: Metainfo;
+    /** Closed when the download has ended; by the caller when it cannot be started. */
+    readonly feed: TorrentFeed;
     readonly repository: Repository;
     readonly requestId: string | undefined;
     readonly account: PullAccount;
   },
 ): Promise<Download> {
   const { store, swarm, discovery, cache, metrics, limits } = context;
-  const { metainfo, account } = request;
+  const { feed, account } = request;
+  const metainfo = feed.torrent;
   const { digest, infoHash } = metainfo;
   const log = context.log.child({ digest, reqId: request.requestId });
   const startedAt = performance.now();
@@ -144,7 +148,7 @@ export async function startDownload(
       followers.arrived(piece);
     });
     try {
-      await Promise.race([swarmDownload.completed, watching.gaveUp, aborted(stop.signal)]);
+      await Promise.race([swarmDownload.completed, watching.gaveUp, feed.failed, aborted(stop.signal)]);
       return { swarmDownload, membership };
     } catch (error) {
       await Promise.allSettled([swarmDownload.close(), membership.leave()]);
@@ -169,8 +173,12 @@ export async function startDownload(
     account.complete(performance.now());
     metrics.blobFetched((performance.now() - startedAt) / 1000);
     log.info({ size: metainfo.length, ...swarmDownload.stats() }, 'blob complete');
-    await context.catalog.put(metainfo);
-    discovery.hold([infoHash]);
+    // Of a draft every hash is known by now: from here on it is a blob like any other.
+    const whole = feed.whole();
+    if (whole) {
+      await context.catalog.put(whole);
+      discovery.hold([whole.infoHash]);
+    }
     const seed = await store.open(digest);
     if (seed) swarmDownload.seedFrom(seed);
     else await swarmDownload.close();
@@ -190,6 +198,7 @@ export async function startDownload(
       throw reason;
     })
     .finally(() => {
+      feed.close();
       releaseRoom();
       cache.trim();
     });
@@ -236,7 +245,7 @@ export function isNoSpace(error: unknown): boolean {
   return error instanceof BlobStoreError && error.code === 'no-space';
 }
 
-async function openPartial(context: DownloadContext, metainfo: Metainfo): Promise<PartialBlob> {
+async function openPartial(context: DownloadContext, metainfo: Torrent): Promise<PartialBlob> {
   try {
     return await context.store.openPartial(metainfo);
   } catch (error) {
@@ -248,7 +257,7 @@ async function openPartial(context: DownloadContext, metainfo: Metainfo): Promis
 /** A full disk: the cache gives way, once. */
 async function onceMoreWithRoom<T>(
   context: DownloadContext,
-  metainfo: Metainfo,
+  metainfo: Torrent,
   partial: PartialBlob,
   attempt: () => Promise<T>,
 ): Promise<T> {
@@ -266,7 +275,7 @@ function addressOf(peer: { readonly host: string; readonly port: number }): stri
 }
 
 /** The origin's own listeners, by address: they keep their role whoever names them. */
-function originPeers(metainfo: Metainfo): Map<string, PeerAddress> {
+function originPeers(metainfo: Torrent): Map<string, PeerAddress> {
   return new Map<string, PeerAddress>(
     metainfo.sources.peers.map((member) => [addressOf(member), { ...member, role: 'origin' }]),
   );

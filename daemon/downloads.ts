@@ -91,8 +91,9 @@ export function createDownloads(
     ask: Ask,
     account: PullAccount,
   ): Promise<OpenedBlob> {
-    const metainfo = await metainfos.get(repository, digest, ask);
-    if (metainfo.length <= SMALL_BLOB_BYTES && metainfo.length > 0) {
+    const feed = await metainfos.get(repository, digest, ask);
+    const { length } = feed.torrent;
+    if (length <= SMALL_BLOB_BYTES && length > 0) {
       const small = await smallBlob(repository, digest, ask, account).catch((error: unknown) => {
         if (error instanceof OciError && error.code === 'UNAVAILABLE') return undefined;
         throw error;
@@ -101,13 +102,15 @@ export function createDownloads(
     }
     account.enter('prepare', performance.now());
     // Begun before it is in the catalogue: what is there and not begun is taken for complete.
-    const end = await unfinished.begin(digest);
+    const end = await unfinished.begin(digest, length);
     let download: Download;
     try {
       // A client waits. What a crash may take of this is known again with the next attempt.
-      await context.catalog.put(metainfo, { sync: false });
-      download = await startDownload(context, { metainfo, repository, requestId: ask.requestId, account });
+      const metainfo = feed.whole();
+      if (metainfo) await context.catalog.put(metainfo, { sync: false });
+      download = await startDownload(context, { feed, repository, requestId: ask.requestId, account });
     } catch (error) {
+      feed.close();
       await end(false);
       throw error;
     }

@@ -2,6 +2,8 @@
  * Where a download's metainfo comes from: the origin, asked once however many wait; else what the
  * catalogue kept from an earlier download, so that peers alone suffice while the origin is down.
  *
+ * A blob that the origin still fetches from an upstream has no metainfo yet: a draft takes its place.
+ *
  * When an image's manifest passes by, the metainfo of its missing layers is asked for at once: the
  * pull that follows then survives the loss of the origin, and saves a round trip a layer.
  */
@@ -11,13 +13,14 @@ import type { Logger } from '#telemetry';
 import { type Metainfo, type MetainfoCatalog, pieceLengthFor } from '#torrent';
 import type { Ask, OriginClient } from './origin-client.ts';
 import { formatRepository, type Repository } from './repository.ts';
+import { feedOf, followDraft, type TorrentFeed } from './torrent-feed.ts';
 
 /** Blobs of at most one piece come over HTTP, whole. */
 export const SMALL_BLOB_BYTES = pieceLengthFor(0);
 
 export interface MetainfoSource {
-  /** @throws OciError BLOB_UNKNOWN, UNAVAILABLE */
-  get(repository: Repository, digest: Digest, ask: Ask): Promise<Metainfo>;
+  /** To be closed by the caller. @throws OciError BLOB_UNKNOWN, UNAVAILABLE */
+  get(repository: Repository, digest: Digest, ask: Ask): Promise<TorrentFeed>;
   /** The size of a blob as a manifest gave it: a hint. */
   sizeHint(digest: Digest): number | undefined;
   /** This image's blobs are about to be asked for. */
@@ -52,18 +55,42 @@ export function createMetainfoSource(options: {
     return request;
   }
 
+  /** Metainfo that was asked for ahead, or else what the origin has now. */
+  async function fetchNow(repository: Repository, digest: Digest, ask: Ask): Promise<TorrentFeed> {
+    const ahead = fetched.get(`${formatRepository(repository)} ${digest}`);
+    const known = await ahead?.catch(() => undefined);
+    if (known !== undefined) return feedOf(known);
+    const size = hints.get(digest);
+    const resume = (from: number, signal: AbortSignal): ReturnType<OriginClient['torrent']> =>
+      origin.torrent(repository, digest, { requestId: ask.requestId, signal, from, size });
+    const answer = await resume(0, closing.signal);
+    if ('infoHash' in answer) return feedOf(answer);
+    return followDraft({
+      first: answer,
+      resume,
+      // What a crash may take of this is known again with the next attempt.
+      onWhole: (metainfo) =>
+        void catalog
+          .put(metainfo, { sync: false })
+          .catch((error: unknown) => log.warn({ digest, err: error }, 'metainfo was not kept')),
+      log,
+    });
+  }
+
   async function expectBlobs(repository: Repository, manifest: Manifest): Promise<void> {
     for (const blob of manifest.blobs) {
       if (closing.signal.aborted) return;
       if (blob.size <= SMALL_BLOB_BYTES || (await store.stat(blob.digest))) continue;
-      await fromOrigin(repository, blob.digest, {});
+      await fromOrigin(repository, blob.digest, {}).catch((error: unknown) => {
+        if (!(error instanceof OciError) || error.code !== 'BLOB_UNKNOWN') throw error;
+      });
     }
   }
 
   return {
     async get(repository, digest, ask) {
       try {
-        return await fromOrigin(repository, digest, ask);
+        return await fetchNow(repository, digest, ask);
       } catch (error) {
         const unavailable = error instanceof OciError && error.code === 'UNAVAILABLE';
         const kept = unavailable ? await catalog.get(digest) : undefined;
@@ -72,7 +99,7 @@ export function createMetainfoSource(options: {
           { digest, reqId: ask.requestId },
           'no origin; going on with the metainfo of an earlier download',
         );
-        return kept;
+        return feedOf(kept);
       }
     },
     sizeHint: (digest) => hints.get(digest),

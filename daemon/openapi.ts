@@ -18,8 +18,12 @@ const status = object({
     items: object({
       url: text,
       reachable: { type: ['boolean', 'null'], description: 'null: not asked yet' },
+      open: { type: ['boolean', 'null'], description: 'whether everybody may pull from it; null: not known' },
     }),
   },
+  rights: object({
+    mode: { enum: ['client', 'agent'], description: 'whose right to pull counts: see rights.mode' },
+  }),
   cache: object({ blobs: integer, bytes: integer, limitBytes: { type: ['integer', 'null'] } }),
   downloads: {
     type: 'array',

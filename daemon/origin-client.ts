@@ -11,15 +11,20 @@ import {
   type Digest,
   digestAlgorithm,
   digestOf,
+  MANIFEST_MEDIA_TYPES,
   MAX_MANIFEST_BYTES,
   OciError,
   type OciErrorCode,
 } from '#oci';
 import type { Logger } from '#telemetry';
-import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import { DRAFT_MEDIA_TYPE, MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import type { Client } from './client.ts';
+import { type DraftStream, openDraftStream } from './draft-stream.ts';
 import type { Repository } from './repository.ts';
 
 export interface Ask {
+  /** Asked with what this client sent, in place of the agent's own credentials. */
+  readonly as?: Client | undefined;
   /** The id of the client's request; it goes upstream. */
   readonly requestId?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -48,8 +53,17 @@ export interface OriginClient {
     reference: string,
     ask: Ask & { readonly accept: string; readonly known?: Digest | undefined },
   ): Promise<FetchedManifest | 'unchanged'>;
-  /** The metainfo of a blob, checked to be this blob's. */
+  /** The metainfo of a blob that the origin has by now, checked to be this blob's. */
   metainfo(repository: Repository, digest: Digest, ask: Ask): Promise<Metainfo>;
+  /**
+   * The metainfo of a blob; or, while the origin still fetches it, its draft from piece `from` on. Both are
+   * checked to be this blob's. `ask.signal` ends a draft's stream, too.
+   */
+  torrent(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask & { readonly from: number; readonly size: number | undefined },
+  ): Promise<Metainfo | DraftStream>;
   /** Size of a blob in bytes, by HEAD. */
   blobSize(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
   /** A whole blob of at most `maxBytes`, checked against its digest. */
@@ -61,6 +75,10 @@ export interface OriginClient {
     range: { readonly start: number; readonly end: number },
     ask: Ask,
   ): Promise<HttpBody>;
+  /** Whether a manifest or blob may be read, by HEAD. @throws OciError UNAUTHORIZED with the challenge, DENIED */
+  mayRead(repository: Repository, kind: 'manifests' | 'blobs', digest: Digest, ask: Ask): Promise<void>;
+  /** `GET /v2/`: whether the API lets in who asks. @throws OciError UNAUTHORIZED with the challenge */
+  enter(ask: Ask): Promise<void>;
   /** A small JSON answer that is passed on as it is: tags, referrers. `path` is below the repository. */
   passThrough(repository: Repository, path: string, query: string, ask: Ask): Promise<SmallAnswer>;
   /** What is known of each origin, for status pages. */
@@ -75,7 +93,8 @@ interface OriginState {
 
 interface OriginRequest {
   readonly method?: 'GET' | 'HEAD';
-  readonly repository: Repository;
+  /** Undefined: the base of the API. */
+  readonly repository: Repository | undefined;
   /** Below the repository. */
   readonly path: string;
   readonly query?: string;
@@ -98,29 +117,64 @@ const MAX_PASSED_BYTES = 8 * 1024 * 1024;
 /** From here on a range is read over a connection of its own. */
 const LARGE_RANGE_BYTES = 8 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
+const MAX_CHALLENGE = 4_096;
 
 export function createOriginClient(options: {
   readonly origins: readonly string[];
+  /** Sends the agent's own credentials, when it has some. */
   readonly http: HttpClient;
+  /** Sends none of its own: for what is asked in the name of a client. */
+  readonly bare: HttpClient;
+  /** A client whose rights may be used where the agent's own do not suffice. */
+  readonly lender?: ((repository: Repository) => Client | undefined) | undefined;
+  /** Whether the agent has credentials of its own. */
+  readonly ownCredentials?: boolean | undefined;
+  /** An origin refused what the agent itself asked. */
+  readonly onRefused?: (() => void) | undefined;
   readonly log: Logger;
 }): OriginClient {
-  const { http, log } = options;
+  const { http, bare, log } = options;
   const origins: OriginState[] = options.origins.map((url) => ({
     url: url.replace(/\/+$/, ''),
     reachable: undefined,
     leftAloneUntil: 0,
   }));
 
-  const send = (origin: OriginState, request: OriginRequest): Promise<HttpStream> => {
+  /** `as` undefined: as the agent itself. */
+  const sendAs = (
+    origin: OriginState,
+    request: OriginRequest,
+    as: Client | undefined,
+  ): Promise<HttpStream> => {
+    const client = as === undefined ? http : bare;
     const url = address(origin.url, request.repository, request.path, request.query);
     const init = {
-      headers: { ...request.headers },
+      headers: {
+        ...request.headers,
+        ...(as?.authorization !== undefined && { authorization: as.authorization }),
+      },
       ...(request.signal && { signal: request.signal }),
       ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
     };
-    if (request.large === true) return http.stream(url, init);
-    return http.request(url, { ...init, method: request.method ?? 'GET' });
+    if (request.large === true) return client.stream(url, init);
+    return client.request(url, { ...init, method: request.method ?? 'GET' });
   };
+
+  /**
+   * What the agent asks for itself it asks with its own credentials, and where these do not suffice with
+   * those of a client that was let in a moment ago: an agent needs no credentials to serve its clients.
+   */
+  async function send(origin: OriginState, request: OriginRequest): Promise<HttpStream> {
+    if (request.ask.as !== undefined) return sendAs(origin, request, request.ask.as);
+    const lender = request.repository && options.lender?.(request.repository);
+    const [first, second] = options.ownCredentials ? [undefined, lender] : [lender, undefined];
+    const response = await sendAs(origin, request, first);
+    if (response.status !== 401 && response.status !== 403) return response;
+    options.onRefused?.();
+    if (first === second) return response;
+    await discard(http, response);
+    return sendAs(origin, request, second);
+  }
 
   /** Asks each origin until one gives an answer that `use` accepts. */
   async function askEach<T>(request: OriginRequest, use: (response: HttpStream) => Promise<T>): Promise<T> {
@@ -139,8 +193,11 @@ export function createOriginClient(options: {
         origin.reachable = true;
         if (response.status < 300 || response.status === 304) return await use(response);
         await discard(http, response);
-        if (isRefusal(response.status)) refusal ??= toRefusal(response.status, request.notFound);
-        else unavailable = `${origin.url} answered ${response.status}`;
+        if (isRefusal(response.status)) {
+          const next = toRefusal(response, request.notFound, request.ask.as !== undefined);
+          // A log-in may help, whatever the other origins say.
+          if (refusal?.code !== 'UNAUTHORIZED' && (!refusal || next.code === 'UNAUTHORIZED')) refusal = next;
+        } else unavailable = `${origin.url} answered ${response.status}`;
       } catch (error) {
         request.ask.signal?.throwIfAborted();
         unavailable = `${origin.url}: ${(error as Error).message}`;
@@ -148,6 +205,7 @@ export function createOriginClient(options: {
         log.warn({ origin: origin.url, path: request.path, err: error }, 'origin gave no usable answer');
       }
     }
+    if (refusal?.headers['www-authenticate'] !== undefined) throw refusal;
     // Another origin may still have it: only when all have answered is "unknown" the truth.
     if (unavailable !== undefined || !refusal) {
       throw new OciError('UNAVAILABLE', `no origin can be asked: ${unavailable ?? 'none is configured'}`);
@@ -188,17 +246,48 @@ export function createOriginClient(options: {
         {
           repository,
           path: `_shoal/torrents/${digest}`,
-          headers: { accept: 'application/x-bittorrent' },
+          // What the origin would first fetch from an upstream is not asked for ahead.
+          headers: { accept: 'application/x-bittorrent', prefer: 'wait=0' },
           notFound: 'BLOB_UNKNOWN',
           ask,
           signal: bounded(ask),
         },
-        async (response) => {
-          const metainfo = parseMetainfo(await http.read(response, MAX_METAINFO_BYTES));
-          if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
-          return metainfo;
-        },
+        async (response) => metainfoOf(digest, await http.read(response, MAX_METAINFO_BYTES)),
       );
+    },
+    async torrent(repository, digest, ask) {
+      // The answer begins within the deadline; a draft goes on as long as its blob is fetched.
+      const late = new AbortController();
+      const timer = setTimeout(
+        () => late.abort(new DOMException('it did not answer in time', 'TimeoutError')),
+        ANSWER_DEADLINE_MS,
+      );
+      try {
+        return await askEach(
+          {
+            repository,
+            path: `_shoal/torrents/${digest}`,
+            ...(ask.from > 0 && { query: `from=${ask.from}` }),
+            headers: { accept: `${DRAFT_MEDIA_TYPE}, application/x-bittorrent` },
+            notFound: 'BLOB_UNKNOWN',
+            ask,
+            signal: ask.signal ? AbortSignal.any([ask.signal, late.signal]) : late.signal,
+          },
+          async (response) => {
+            if (response.headers['content-type'] !== DRAFT_MEDIA_TYPE) {
+              return metainfoOf(digest, await http.read(response, MAX_METAINFO_BYTES));
+            }
+            const stream = await openDraftStream(response.body);
+            const { header } = stream;
+            const sized = ask.size === undefined || ask.size === header.length;
+            if (header.digest === digest && header.from === ask.from && sized) return stream;
+            stream.close();
+            throw new RangeError('the draft is of another blob');
+          },
+        );
+      } finally {
+        clearTimeout(timer);
+      }
     },
     blobSize(repository, digest, ask) {
       const path = `blobs/${digest}`;
@@ -252,6 +341,21 @@ export function createOriginClient(options: {
         },
       );
     },
+    mayRead(repository, kind, digest, ask) {
+      const notFound = kind === 'blobs' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN';
+      const headers = { accept: kind === 'blobs' ? '*/*' : [...MANIFEST_MEDIA_TYPES, '*/*'].join(', ') };
+      const path = `${kind}/${digest}`;
+      return askEach(
+        { method: 'HEAD', repository, path, headers, notFound, ask, signal: bounded(ask) },
+        (response) => discard(http, response),
+      );
+    },
+    enter(ask) {
+      return askEach(
+        { repository: undefined, path: '', notFound: 'UNSUPPORTED', ask, signal: bounded(ask) },
+        (response) => discard(http, response),
+      );
+    },
     passThrough(repository, path, query, ask) {
       return askEach(
         { repository, path, query, notFound: 'NAME_UNKNOWN', ask, signal: bounded(ask) },
@@ -272,12 +376,19 @@ function leaveAlone(origin: OriginState, answered: boolean, costMs: number): voi
   origin.leftAloneUntil = performance.now() + Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, 2 * costMs));
 }
 
-function address(origin: string, repository: Repository, path: string, query = ''): string {
+function address(origin: string, repository: Repository | undefined, path: string, query = ''): string {
+  if (repository === undefined) return `${origin}/v2/`;
   const parameters = new URLSearchParams(query);
   parameters.delete('ns');
   if (repository.namespace !== undefined) parameters.set('ns', repository.namespace);
   const text = parameters.toString();
   return `${origin}/v2/${repository.name}/${path}${text === '' ? '' : `?${text}`}`;
+}
+
+function metainfoOf(digest: Digest, bytes: Buffer): Metainfo {
+  const metainfo = parseMetainfo(bytes);
+  if (metainfo.digest !== digest) throw new RangeError('the metainfo is of another blob');
+  return metainfo;
 }
 
 function checkManifest(reference: string, response: HttpStream, bytes: Buffer): FetchedManifest {
@@ -300,9 +411,16 @@ function isRefusal(status: number): boolean {
   return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }
 
-function toRefusal(status: number, notFound: OciErrorCode): OciError {
+/** `challenged`: who asked can log in; a challenge to the agent is no matter of its clients. */
+function toRefusal({ status, headers }: HttpStream, notFound: OciErrorCode, challenged: boolean): OciError {
   if (status === 404) return new OciError(notFound);
-  if (status === 401) return new OciError('UNAUTHORIZED');
+  if (status === 401) {
+    const challenge = headers['www-authenticate'] ?? '';
+    const plain = challenge.length <= MAX_CHALLENGE && /^[\x20-\x7e]+$/.test(challenge);
+    return new OciError('UNAUTHORIZED', undefined, undefined, {
+      headers: challenged && plain ? { 'www-authenticate': challenge } : {},
+    });
+  }
   if (status === 403) return new OciError('DENIED');
   return new OciError('UNKNOWN', `the origin refused with ${status}`, undefined, { status });
 }

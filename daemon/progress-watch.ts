@@ -7,7 +7,7 @@ import type { HttpBody } from '#http';
 import { OciError } from '#oci';
 import type { PieceSource, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
-import { type Metainfo, pieceCount } from '#torrent';
+import { knownPieces, pieceCount, type Torrent } from '#torrent';
 import {
   decide,
   type FallbackLimits,
@@ -50,7 +50,7 @@ export function watchProgress(options: {
   readonly log: Logger;
   readonly repository: Repository;
   readonly requestId: string | undefined;
-  readonly metainfo: Metainfo;
+  readonly metainfo: Torrent;
   readonly partial: PartialBlob;
   readonly swarmDownload: SwarmDownload;
   readonly followers: Followers;
@@ -63,6 +63,8 @@ export function watchProgress(options: {
   let lastSwarmPieceAt = performance.now();
   let lastByteAt = lastSwarmPieceAt;
   let swarmBroughtPieces = false;
+  /** When there was last nothing to fetch: everything is here whose hash is known, and the origin fetches the rest. */
+  let idleAt = lastSwarmPieceAt;
   let swarmBytes = 0;
   let lastSwarmByteAt = lastSwarmPieceAt;
   let running: Promise<void> | undefined;
@@ -81,11 +83,11 @@ export function watchProgress(options: {
     }
     const waiting = followers.positions()[0]?.waitingSince;
     return {
-      sinceSwarmPieceMs: now - lastSwarmPieceAt,
+      sinceSwarmPieceMs: now - Math.max(idleAt, lastSwarmPieceAt),
       swarmBroughtPieces,
-      sinceSwarmByteMs: now - lastSwarmByteAt,
-      sinceAnyByteMs: now - lastByteAt,
-      longestWaitMs: waiting === undefined ? undefined : now - waiting,
+      sinceSwarmByteMs: now - Math.max(idleAt, lastSwarmByteAt),
+      sinceAnyByteMs: now - Math.max(idleAt, lastByteAt),
+      longestWaitMs: waiting === undefined ? undefined : now - Math.max(idleAt, waiting),
       swarmBytesPerSecond: stats.downloadRate,
       knownPeers: options.knownPeers(),
       connectedPeers: stats.connectedPeers,
@@ -97,7 +99,7 @@ export function watchProgress(options: {
 
   const missingRun = (maxPieces = mostPieces): PieceRun | undefined =>
     nextRun({
-      has: (piece) => partial.has(piece),
+      has: (piece) => piece >= knownPieces(metainfo) || partial.has(piece),
       pieces: pieceCount(metainfo),
       wanted: followers.positions().map((position) => position.piece),
       maxPieces,
@@ -193,8 +195,11 @@ export function watchProgress(options: {
   function tick(): void {
     if (stopped.signal.aborted) return;
     const run = missingRun();
-    if (!run) return;
     const now = performance.now();
+    if (!run) {
+      idleAt = now;
+      return;
+    }
     const progress = observe(now);
     // A stream that has dried up: the origin may yet answer in the swarm.
     if (alone && progress.sinceAnyByteMs >= limits.stallMs) swarmDownload.spareOrigin(false);

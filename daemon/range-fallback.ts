@@ -4,7 +4,7 @@
  */
 import type { HttpBody } from '#http';
 import type { SwarmDownload } from '#swarm';
-import { type Metainfo, pieceSize } from '#torrent';
+import { pieceSize, type Torrent } from '#torrent';
 import type { PieceRun } from './fallback-policy.ts';
 import type { Ask, OriginClient } from './origin-client.ts';
 import type { Repository } from './repository.ts';
@@ -19,7 +19,7 @@ const PIECES_BEHIND = 3;
 export function requestRun(options: {
   readonly origin: OriginClient;
   readonly repository: Repository;
-  readonly metainfo: Metainfo;
+  readonly metainfo: Torrent;
   readonly run: PieceRun;
   readonly ask: Ask;
 }): Promise<HttpBody> {

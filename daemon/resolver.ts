@@ -2,12 +2,16 @@
  * From a reference to a manifest. A tag is asked of the origin each time; a digest, once its bytes
  * are here, never. While no origin answers, a tag that was confirmed not long ago is served as it
  * was, and marked as stale. An origin's 404 is believed.
+ *
+ * Where clients are told apart (`as`), each question is asked with the client's own Authorization, and
+ * is thereby the check of its rights too; a manifest that is here needs a verdict of its own.
  */
 import { type Digest, type Manifest, OciError, parseManifest, type Reference, type Tag } from '#oci';
 import type { Logger } from '#telemetry';
 import type { CachedManifest, ManifestCache } from './manifest-cache.ts';
 import type { Ask, OriginClient } from './origin-client.ts';
 import { formatRepository, type Repository } from './repository.ts';
+import type { Rights } from './rights.ts';
 
 export interface Resolved extends CachedManifest {
   /** No origin answered; this is what the tag was when one last did. */
@@ -30,9 +34,10 @@ export function createResolver(options: {
   readonly staleTagsMs: number;
   /** Told of each image manifest that came from an origin: its blobs are about to be asked for. */
   readonly onImage: (repository: Repository, manifest: Manifest) => void;
+  readonly rights: Pick<Rights, 'mayPull' | 'granted' | 'cover' | 'mayStill'>;
   readonly log: Logger;
 }): Resolver {
-  const { origin, cache, log } = options;
+  const { origin, cache, rights, log } = options;
   /** Requests on their way to the origin: who asks the same meanwhile gets the same answer. */
   const running = new Map<string, Promise<Resolved>>();
 
@@ -44,7 +49,8 @@ export function createResolver(options: {
     return started;
   }
 
-  async function keep(repository: Repository, manifest: CachedManifest): Promise<void> {
+  async function keep(repository: Repository, manifest: CachedManifest, ask: Ask): Promise<void> {
+    if (ask.as) rights.granted(ask.as, repository, manifest.digest);
     await cache.put(manifest);
     try {
       options.onImage(repository, parseManifest(manifest.bytes, manifest.mediaType));
@@ -62,7 +68,7 @@ export function createResolver(options: {
     const fetched = await origin.manifest(repository, digest, ask);
     if (fetched === 'unchanged')
       throw new OciError('UNAVAILABLE', 'the origin answered 304 to a first request');
-    await keep(repository, fetched);
+    await keep(repository, fetched, ask);
     return { ...fetched, stale: false };
   }
 
@@ -78,10 +84,11 @@ export function createResolver(options: {
       const fetched = await origin.manifest(repository, tag, { ...ask, known: held?.digest });
       if (fetched === 'unchanged') {
         if (!held) throw new OciError('UNAVAILABLE', 'the origin answered 304 to a first request');
+        if (ask.as) rights.granted(ask.as, repository, held.digest);
         await cache.putTag(key, held.digest);
         return { ...held, stale: false };
       }
-      await keep(repository, fetched);
+      await keep(repository, fetched, ask);
       await cache.putTag(key, fetched.digest);
       return { ...fetched, stale: false };
     } catch (error) {
@@ -90,21 +97,38 @@ export function createResolver(options: {
       // A clock that jumped either way makes an age that is not believed.
       const fresh = known && Math.abs(Date.now() - known.confirmedAt) <= options.staleTagsMs;
       if (error.code !== 'UNAVAILABLE' || !held || !fresh) throw error;
+      if (ask.as && !rights.mayStill(ask.as, repository, held.digest)) throw error;
       log.warn({ reqId: ask.requestId, tag: key, digest: held.digest }, 'tag served without an origin');
       return { ...held, stale: true };
     }
   }
 
+  /** Who has the same rights gets the same answer. */
+  const keyFor = (text: string, ask: Ask): string => (ask.as ? `${text} ${ask.as.key}` : text);
+
+  async function find(
+    repository: Repository,
+    reference: Reference,
+    ask: Ask & { readonly accept: string },
+  ): Promise<Resolved> {
+    if (reference.kind === 'tag') {
+      const key = `${formatRepository(repository)}:${reference.tag} ${ask.accept}`;
+      return once(keyFor(key, ask), () => byTag(repository, reference.tag, ask));
+    }
+    const held = await cache.get(reference.digest);
+    if (held) {
+      if (ask.as) await rights.mayPull(ask.as, repository, 'manifests', held.digest, ask);
+      return { ...held, stale: false };
+    }
+    const key = `${formatRepository(repository)}@${reference.digest}`;
+    return once(keyFor(key, ask), () => byDigest(repository, reference.digest, ask));
+  }
+
   return {
     async resolve(repository, reference, ask) {
-      if (reference.kind === 'digest') {
-        const held = await cache.get(reference.digest);
-        if (held) return { ...held, stale: false };
-        const key = `${formatRepository(repository)}@${reference.digest}`;
-        return once(key, () => byDigest(repository, reference.digest, ask));
-      }
-      const key = `${formatRepository(repository)}:${reference.tag} ${ask.accept}`;
-      return once(key, () => byTag(repository, reference.tag, ask));
+      const resolved = await find(repository, reference, ask);
+      if (ask.as) rights.cover(ask.as, repository, resolved);
+      return resolved;
     },
   };
 }

@@ -28,9 +28,11 @@ import { openManifestCache } from './manifest-cache.ts';
 import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
 import { registerMirror } from './mirror/routes.ts';
+import { createOpenness } from './openness.ts';
 import { createOriginClient } from './origin-client.ts';
 import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
+import { createRights, type RightsOptions } from './rights.ts';
 import { startScrub } from './scrub.ts';
 import { registerStatus } from './status.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
@@ -69,6 +71,8 @@ export interface AgentConfig {
   readonly admission?: Admission | undefined;
   /** How long a tag is served while no origin answers. Default one hour. */
   readonly staleTagsMs?: number | undefined;
+  /** Who may pull what is cached; see rights.ts. Default: who may pull it from the origin, asked once a minute. */
+  readonly rights?: Partial<RightsOptions> | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -83,6 +87,7 @@ export interface Agent {
 }
 
 const STALE_TAGS_MS = 60 * 60 * 1000;
+const DEFAULT_RIGHTS: RightsOptions = { mode: 'client', verdictMs: 60_000, staleMs: 60 * 60_000 };
 /** Of the 30 s that a drain may take, what is left to the goodbyes. */
 const DRAIN_MS = 25_000;
 /** An origin that does not accept or does not go on is given up after these. */
@@ -114,15 +119,13 @@ export async function startAgent(
     (it) => it.close(),
   );
   const catalog = openMetainfoCatalog(db);
+  const bare = await createHttpClient({
+    caFile: config.caFile,
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    stallTimeoutMs: STALL_TIMEOUT_MS,
+  });
   const http = parts.adopt(
-    withCredentials(
-      await createHttpClient({
-        caFile: config.caFile,
-        connectTimeoutMs: CONNECT_TIMEOUT_MS,
-        stallTimeoutMs: STALL_TIMEOUT_MS,
-      }),
-      { credentialsFor: config.credentialsFor ?? (() => undefined) },
-    ),
+    withCredentials(bare, { credentialsFor: config.credentialsFor ?? (() => undefined) }),
     (it) => it.close(),
   );
   const counters = registerMetrics(metrics, () => store.totals());
@@ -152,7 +155,18 @@ export async function startAgent(
   );
   drop = (infoHash) => discovery.drop([infoHash]);
 
-  const origin = createOriginClient({ origins: config.origins, http, log });
+  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
+  const origin = createOriginClient({
+    origins: config.origins,
+    http,
+    bare,
+    ownCredentials: config.credentialsFor !== undefined,
+    lender: (repository) => rights.lender(repository),
+    onRefused: openness.doubt,
+    log,
+  });
+  const settings = { ...DEFAULT_RIGHTS, ...config.rights };
+  const rights = createRights({ settings, openness, origin, metrics: counters, log });
   const unfinished = openUnfinished({ db, store, catalog, log });
   const held = parts.adopt(await listHeld({ catalog, unfinished, discovery, log }), (it) => it.close());
   const ready = Promise.all([held.listed, store.counted]);
@@ -189,6 +203,7 @@ export async function startAgent(
     cache: await openManifestCache(db, { maxTagAgeMs: staleTagsMs }),
     staleTagsMs,
     onImage: downloads.expect,
+    rights,
     log,
   });
   await unfinished.dropAbandoned(ABANDONED_AFTER_MS);
@@ -203,9 +218,11 @@ export async function startAgent(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(DRAIN_MS),
   );
-  registerMirror(server.app, { store, cache, downloads, resolver, origin, metrics: counters });
-  registerStatus(server.app, { config, store, swarm, origin, downloads });
+  registerMirror(server.app, { store, cache, downloads, resolver, origin, rights, metrics: counters });
+  registerStatus(server.app, { config, store, swarm, origin, downloads, openness, settings });
   registerPulls(server.app, pulls);
+  // What the first client would wait for otherwise.
+  void openness.open();
   const address = await server.start();
   log.info({ mirror: formatHostPort(address) }, 'agent is up');
 

@@ -6,7 +6,9 @@ import { formatMultiaddr } from '#multiaddr';
 import type { Swarm } from '#swarm';
 import type { Downloads } from './downloads.ts';
 import { openApiDocument } from './openapi.ts';
+import type { Openness } from './openness.ts';
 import type { OriginClient } from './origin-client.ts';
+import type { RightsOptions } from './rights.ts';
 
 export function registerStatus(
   app: FastifyInstance,
@@ -16,6 +18,8 @@ export function registerStatus(
     readonly swarm: Swarm;
     readonly origin: OriginClient;
     readonly downloads: Downloads;
+    readonly openness: Openness;
+    readonly settings: RightsOptions;
   },
 ): void {
   const { config, store, swarm } = context;
@@ -24,7 +28,12 @@ export function registerStatus(
     program: 'agent',
     startedAt,
     zone: config.zone ?? null,
-    origins: context.origin.status().map(({ url, reachable }) => ({ url, reachable: reachable ?? null })),
+    origins: context.origin.status().map(({ url, reachable }) => ({
+      url,
+      reachable: reachable ?? null,
+      open: context.openness.known(url) ?? null,
+    })),
+    rights: { mode: context.settings.mode },
     cache: { ...store.totals(), limitBytes: config.cacheSizeBytes ?? null },
     downloads: context.downloads.status(),
     swarm: {

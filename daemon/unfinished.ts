@@ -6,11 +6,11 @@ import type { Level } from 'level';
 import type { DownloadStore } from '#blobs';
 import { type Digest, parseDigest } from '#oci';
 import type { Logger } from '#telemetry';
-import type { MetainfoCatalog } from '#torrent';
+import { createDraft, isDraftable, type MetainfoCatalog, type Torrent } from '#torrent';
 
 export interface Unfinished {
-  /** A download runs. Call the answer when it has ended; a completed one is not remembered further. */
-  begin(digest: Digest): Promise<(completed: boolean) => Promise<void>>;
+  /** A download of a blob of `length` bytes runs. Call the answer when it has ended; a completed one is not remembered further. */
+  begin(digest: Digest, length: number): Promise<(completed: boolean) => Promise<void>>;
   /** Downloads that were begun before and are not complete. */
   pending(): Promise<ReadonlySet<Digest>>;
   /** Removes the pieces of downloads that do not run and were begun longer ago than this. Answers the bytes freed. */
@@ -19,6 +19,13 @@ export interface Unfinished {
 
 export const ABANDONED_AFTER_MS = 7 * 24 * 60 * 60 * 1000;
 
+interface Begun {
+  /** Milliseconds since the epoch. */
+  readonly begunAt: number;
+  /** Bytes of the blob; earlier versions did not note them. */
+  readonly length?: number;
+}
+
 export function openUnfinished(options: {
   readonly db: Level<string, Uint8Array>;
   readonly store: DownloadStore;
@@ -26,15 +33,22 @@ export function openUnfinished(options: {
   readonly log: Logger;
 }): Unfinished {
   const { store, catalog, log } = options;
-  const records = options.db.sublevel<string, { readonly begunAt: number }>('unfinished', {
+  const records = options.db.sublevel<string, Begun>('unfinished', {
     valueEncoding: 'json',
   });
   const running = new Set<Digest>();
 
-  async function drop(digest: Digest): Promise<number> {
+  /** What its partial blob is opened by: a draft, whose hashes nobody knows any more, will do. */
+  async function torrentOf(digest: Digest, length: number | undefined): Promise<Torrent | undefined> {
     const metainfo = await catalog.get(digest);
-    if (!metainfo || (await store.stat(digest))) return 0;
-    const partial = await store.openPartial(metainfo);
+    if (metainfo || length === undefined || !isDraftable(length)) return metainfo;
+    return createDraft({ digest, length }).draft;
+  }
+
+  async function drop(digest: Digest, length: number | undefined): Promise<number> {
+    const torrent = await torrentOf(digest, length);
+    if (!torrent || (await store.stat(digest))) return 0;
+    const partial = await store.openPartial(torrent);
     const bytes = partial.verifiedBytes;
     await partial.discard();
     await catalog.delete(digest);
@@ -43,9 +57,9 @@ export function openUnfinished(options: {
   }
 
   return {
-    async begin(digest) {
+    async begin(digest, length) {
       running.add(digest);
-      await records.put(digest, { begunAt: Date.now() });
+      await records.put(digest, { begunAt: Date.now(), length });
       return async (completed) => {
         running.delete(digest);
         if (completed) await records.del(digest);
@@ -67,7 +81,7 @@ export function openUnfinished(options: {
         const digest = parseDigest(key);
         if (running.has(digest) || Date.now() - record.begunAt < olderThanMs) continue;
         try {
-          freed += await drop(digest);
+          freed += await drop(digest, record.length);
           await records.del(digest);
         } catch (error) {
           log.warn({ digest, err: error }, 'abandoned pieces not removed');

@@ -7,17 +7,21 @@ import type { Swarm } from '#swarm';
 import { parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
 import { type Collector, registerCollectionApi } from './collection/index.ts';
+import type { Drafts } from './drafts.ts';
 import { openApiDocument } from './openapi.ts';
 import { registerScrubApi, type Scrubber } from './scrub/index.ts';
 import type { Torrents } from './torrents.ts';
+import type { Upstreams } from './upstream/index.ts';
 
 export interface ApiParts {
   readonly blobs: BlobStore;
   readonly torrents: Torrents;
+  readonly drafts: Drafts;
   readonly swarm: Swarm | undefined;
   readonly tracker: Tracker;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
+  readonly upstreams: Upstreams;
   readonly startedAt: number;
   readonly publicUrl: string | undefined;
   /** This origin as members dial it. */
@@ -33,7 +37,7 @@ export interface ApiParts {
 }
 
 export function registerApi(app: FastifyInstance, parts: ApiParts): void {
-  const { torrents, blobs, swarm } = parts;
+  const { torrents, drafts, blobs, swarm } = parts;
 
   app.get('/api/v1/openapi.json', async () => openApiDocument);
   registerCollectionApi(app, parts.collector);
@@ -53,6 +57,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
       blobs: { count: blobs.totals().blobs, bytes: blobs.totals().bytes },
       torrents: { hashing: torrents.pending() },
       blobBytes: parts.payload(),
+      upstreams: { fetching: parts.upstreams.fetching(), registries: parts.upstreams.status() },
       tracker: parts.tracker.stats(),
       swarm: { openBlobs: swarm?.openBlobs() ?? 0, peers: swarm?.peers() ?? [] },
     };
@@ -63,7 +68,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
     if (infoHash === undefined) {
       throw new ProblemError(400, 'Bad Request', 'an infohash is 40 hex digits');
     }
-    const blob = await torrents.identify(infoHash);
+    const blob = drafts.identify(infoHash) ?? (await torrents.identify(infoHash));
     if (blob === undefined) {
       throw new ProblemError(404, 'Not Found', `no blob here has the infohash ${infoHash}`);
     }

@@ -40,7 +40,8 @@ export const openApiDocument = {
     version: '1',
     description:
       'Management of an origin. Beside it: /v2 (OCI distribution API, with the extension ' +
-      '/v2/<name>/_shoal/torrents/<digest>), /announce and /scrape (BitTorrent tracker), ' +
+      '/v2/<name>/_shoal/torrents/<digest>: metainfo, or with Accept: application/vnd.shoal.draft the piece hashes ' +
+      'of a blob that still comes from an upstream, as a stream), /announce and /scrape (BitTorrent tracker), ' +
       '/metrics (Prometheus), /healthz and /readyz.',
   },
   paths: {
@@ -278,6 +279,25 @@ export const openApiDocument = {
           blobs: { type: 'object', properties: { count, bytes: count } },
           torrents: { type: 'object', properties: { hashing: count } },
           blobBytes: { type: 'object', properties: { in: count, out: count } },
+          upstreams: {
+            type: 'object',
+            properties: {
+              fetching: { ...count, description: 'blobs on their way' },
+              registries: {
+                type: 'array',
+                items: {
+                  type: 'object',
+                  properties: {
+                    name: text,
+                    url: text,
+                    credentials: { type: 'boolean' },
+                    reachable: { type: ['boolean', 'null'], description: 'null: not asked yet' },
+                    retryAfterSeconds: { ...count, description: 'until it is asked again' },
+                  },
+                },
+              },
+            },
+          },
           tracker: { type: 'object', properties: { agents: count, members: count } },
           swarm: {
             type: 'object',

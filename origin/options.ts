@@ -25,6 +25,8 @@ import { accessConfig, accessOptions } from './access/options.ts';
 import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
 import { storageConfig, storageOptions } from './storage.ts';
+import { checkExposure } from './upstream/exposure.ts';
+import { upstreamConfigs, upstreamOptions } from './upstream/options.ts';
 
 export const originOptions = defineOptions({
   listen: withDefault(hostPort, '127.0.0.1:5000', 'address of the registry, the tracker and /metrics'),
@@ -55,6 +57,7 @@ export const originOptions = defineOptions({
   advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  ...upstreamOptions,
   ...accessOptions,
   ...collectionOptions,
   ...storageOptions,
@@ -79,9 +82,12 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     'peer.listen': peerListen,
     'bittorrent.listen': bittorrentListen,
   });
+  const upstreams = upstreamConfigs(values);
+  checkExposure(upstreams, access);
   return {
     listen,
     data: values.data,
+    ...(upstreams.length > 0 && { upstreams }),
     ...(storage && { storage }),
     transports,
     peerListen,

@@ -15,12 +15,13 @@ import { type AccessConfig, openAccess } from './access/index.ts';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
+import { createDrafts, type Drafts } from './drafts.ts';
 import { createExclusive } from './exclusive.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
 import { standsFor } from './registry/lookup.ts';
-import { requirementsOf } from './registry/manifests.ts';
+import { requirements, requirementsOf } from './registry/manifests.ts';
 import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
@@ -28,6 +29,7 @@ import { createScrubber } from './scrub/index.ts';
 import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
+import { checkExposure, createUpstreams, type UpstreamConfig } from './upstream/index.ts';
 
 /** Some thousand manifests. */
 const RECENT_MANIFEST_BYTES = 16 * 1024 * 1024;
@@ -55,6 +57,8 @@ export interface OriginConfig {
   readonly uploadRateBytesPerSecond?: number;
   /** Who may do what; undefined: everybody everything. */
   readonly access?: AccessConfig | undefined;
+  /** Registries whose images are fetched when they are asked for; none by default. */
+  readonly upstreams?: readonly UpstreamConfig[] | undefined;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
   /** `open` lets listeners leave the loopback without admission control. */
@@ -78,7 +82,8 @@ export interface Origin {
 
 /**
  * Starts an origin. Everything that it opened is closed again when a part cannot start.
- * @throws ConfigError for a listener beyond the loopback without admission `open`
+ * @throws ConfigError for a listener beyond the loopback without admission `open`, and for an upstream
+ *   whose credentials would serve everybody
  */
 export async function startOrigin(
   config: OriginConfig,
@@ -89,6 +94,8 @@ export async function startOrigin(
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
+  const upstreamConfigs = config.upstreams ?? [];
+  checkExposure(upstreamConfigs, config.access);
   const startedAt = Date.now();
   await using parts = new AsyncDisposableStack();
 
@@ -111,8 +118,19 @@ export async function startOrigin(
   const metadata = parts.adopt(createLevelMetadataStore(db, collection), (it) => it.close());
   const perDigest = createExclusive();
   const catalog = openMetainfoCatalog(db);
+  const drafts: Drafts = parts.adopt(
+    createDrafts({
+      ...{ blobs, hashing, log },
+      keyOf: (digest) => access.draftKey(digest),
+      onChange: (infoHash) => tracker.forget(infoHash),
+      release: async (infoHash) => swarm?.release(infoHash),
+      isBusy: (infoHash) => swarm?.peers().some((peer) => peer.infoHash === infoHash) === true,
+    }),
+    (it) => it.close(),
+  );
   const torrents = parts.adopt(
     createTorrents({
+      drafts,
       catalog,
       notes: metadata.collection,
       blobs,
@@ -122,8 +140,17 @@ export async function startOrigin(
     }),
     (it) => it.close(),
   );
-  const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const payload = createPayload(metrics);
+  const space = createSpaceGuard(config.data);
+  const upstreams = parts.adopt(
+    await createUpstreams(upstreamConfigs, {
+      ...{ metadata, blobs, torrents, perDigest, space, metrics, log },
+      requirementsOf: requirements,
+      onPayload: (bytes) => payload.count('in', 'http', bytes),
+    }),
+    (it) => it.close(),
+  );
+  const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const access = parts.adopt(
     await openAccess(config.access, {
       data: config.data,
@@ -146,7 +173,7 @@ export async function startOrigin(
       ? undefined
       : parts.adopt(
           await startSeeding({
-            ...{ listen, libp2p, transports, torrents, blobs, metrics, log },
+            ...{ listen, libp2p, transports, torrents, drafts, blobs, metrics, log },
             uploadRateBytesPerSecond: config.uploadRateBytesPerSecond,
             countPayload: (direction, bytes) => payload.count(direction, 'swarm', bytes),
           }),
@@ -162,7 +189,7 @@ export async function startOrigin(
     createTracker({
       mayAnnounce: access.mayAnnounce,
       admit: async (infoHash) =>
-        (await torrents.identify(infoHash)) && {
+        (drafts.identify(infoHash) ?? (await torrents.identify(infoHash))) && {
           seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
         },
       metrics,
@@ -191,15 +218,19 @@ export async function startOrigin(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(),
   );
+  // A draft's stream is as long as its fetch: nobody waits for its end.
+  http.app.addHook('preClose', async () => drafts.cut());
   access.register(http.app);
   tracker.register(http.app);
   registerApi(http.app, {
     blobs,
     torrents,
+    drafts,
     swarm,
     tracker,
     collector,
     scrubber,
+    upstreams,
     startedAt,
     publicUrl: config.publicUrl,
     peers: addresses.peers,
@@ -219,7 +250,9 @@ export async function startOrigin(
     recentManifests: createRecentBytes(RECENT_MANIFEST_BYTES),
     perDigest,
     access,
-    space: createSpaceGuard(config.data),
+    space,
+    upstreams,
+    drafts,
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
     discard: collector.discard,
@@ -242,7 +275,10 @@ export async function startOrigin(
     ...(swarm?.address && { bittorrentAddress: swarm.address }),
     ...(swarm?.libp2p && { peerAddress: swarm.libp2p }),
     ...(udpAddress && { udpAddress }),
-    reload: (next) => access.reload(next.access),
+    async reload(next) {
+      checkExposure(upstreamConfigs, next.access);
+      await access.reload(next.access);
+    },
     close: () => {
       closing ??= running.disposeAsync();
       return closing;

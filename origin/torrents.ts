@@ -7,6 +7,7 @@ import type { BlobStore } from '#blobs';
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import { createMetainfo, type InfoHash, type Metainfo, type MetainfoCatalog, pieceLengthFor } from '#torrent';
+import type { Drafts } from './drafts.ts';
 import type { Exclusive } from './exclusive.ts';
 import type { CollectionStore } from './metadata/collection-port.ts';
 
@@ -41,6 +42,8 @@ export function createTorrents(options: {
   readonly catalog: MetainfoCatalog;
   readonly blobs: BlobStore;
   readonly perDigest: Exclusive;
+  /** Blobs whose piece hashes are computed while they come from an upstream. */
+  readonly drafts?: Pick<Drafts, 'hashesOf' | 'forget'>;
   /** Keeps through a crash which blobs are still to be hashed. */
   readonly notes: Pick<CollectionStore, 'unhashed' | 'hashed'>;
   /** A blob can be found by its infohash from now on, or no longer. */
@@ -57,7 +60,8 @@ export function createTorrents(options: {
   const compute = async (digest: Digest): Promise<Metainfo | undefined> => {
     const blob = await blobs.stat(digest);
     if (blob === undefined) return undefined;
-    const pieces = await blobs.hashPieces(digest, pieceLengthFor(blob.size));
+    const pieces =
+      (await options.drafts?.hashesOf(digest)) ?? (await blobs.hashPieces(digest, pieceLengthFor(blob.size)));
     if (pieces === undefined) return undefined;
     const metainfo = createMetainfo({ digest, length: blob.size, pieces });
     // A deletion may have come meanwhile; in the digest's turn the answer holds.
@@ -114,6 +118,7 @@ export function createTorrents(options: {
       })().catch((error: unknown) => log.warn({ err: error }, 'unfinished torrents could not be listed'));
     },
     async forget(digest) {
+      await options.drafts?.forget(digest);
       const metainfo = await catalog.get(digest);
       if (metainfo) {
         await catalog.delete(digest);

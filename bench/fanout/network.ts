@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { whenInterrupted } from '../measure/interrupted.ts';
 
 const run = promisify(execFile);
 
@@ -46,8 +47,10 @@ export async function createNetwork(nodes: number, rate: string): Promise<Networ
   const made: string[] = [];
 
   const close = async (): Promise<void> => {
+    ended();
     for (const space of made) await ip('netns', 'del', space).catch(() => undefined);
   };
+  const ended = whenInterrupted(close);
   try {
     await ip('netns', 'add', hub);
     made.push(hub);

@@ -1,6 +1,7 @@
 /** Child processes inside the namespaces of a bench, ended with it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { whenInterrupted } from '../measure/interrupted.ts';
 
 export interface Processes {
   start(namespace: string, command: string, args: readonly string[]): ChildProcess;
@@ -19,6 +20,14 @@ export function createProcesses(): Processes {
     child.once('exit', () => running.delete(child));
     return child;
   };
+  const close = async (): Promise<void> => {
+    const ends = [...running].map(async (child) => {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    });
+    await Promise.all(ends);
+  };
+  const ended = whenInterrupted(close);
   return {
     start,
     async run(namespace, command, args) {
@@ -32,11 +41,8 @@ export function createProcesses(): Processes {
       return output;
     },
     async close() {
-      const ends = [...running].map(async (child) => {
-        child.kill('SIGKILL');
-        await once(child, 'exit');
-      });
-      await Promise.all(ends);
+      ended();
+      await close();
     },
   };
 }

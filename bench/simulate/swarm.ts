@@ -16,7 +16,7 @@ export interface Scenario {
   readonly blockBytes: number;
   readonly latencyMs: number;
   readonly seed: number;
-  /** Connections that a node dials; about as many are dialled to it. */
+  /** A node dials others until it has so many peers, whoever dialled, as the engine does. */
   readonly dials: number;
   /** Nodes that the origin takes. */
   readonly originPeers: number;
@@ -122,7 +122,10 @@ export function simulate(scenario: Scenario): Outcome {
         ...(other.zone === undefined ? {} : { zone: other.zone }),
       }));
     const ranked = rankMembers(addresses, { zone: member.zone, limit: scenario.dials, random });
-    for (const { member: other } of ranked.slice(0, scenario.dials)) connect(world, member, other);
+    for (const { member: other } of ranked) {
+      if (member.sides.length >= scenario.dials) break;
+      connect(world, member, other);
+    }
     if (originPeers >= scenario.originPeers) return;
     originPeers++;
     connect(world, member, origin);

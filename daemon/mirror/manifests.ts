@@ -1,6 +1,7 @@
 /** `GET|HEAD /v2/<name>/manifests/<reference>` (OCI distribution-spec, "Pulling manifests"). */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { MANIFEST_MEDIA_TYPES, parseReference } from '#oci';
+import type { Client } from '../client.ts';
 import type { Repository } from '../repository.ts';
 import type { Resolver } from '../resolver.ts';
 import { matchesEtag } from './etag.ts';
@@ -10,6 +11,7 @@ export async function answerManifest(
   exchange: {
     readonly repository: Repository;
     readonly reference: string;
+    readonly client: Client | undefined;
     readonly request: FastifyRequest;
     readonly reply: FastifyReply;
   },
@@ -18,6 +20,7 @@ export async function answerManifest(
   const manifest = await context.resolver.resolve(exchange.repository, parseReference(exchange.reference), {
     accept: acceptOf(request),
     requestId: request.id,
+    as: exchange.client,
   });
   reply.header('docker-content-digest', manifest.digest).header('etag', `"${manifest.digest}"`);
   // RFC 7234, section 5.5.1: no origin confirmed this answer.

@@ -1,5 +1,6 @@
 /** Lists that only the origin knows: tags and referrers. Passed on as they are. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Client } from '../client.ts';
 import type { OriginClient } from '../origin-client.ts';
 import type { Repository } from '../repository.ts';
 
@@ -9,6 +10,7 @@ export async function answerPassThrough(
     readonly repository: Repository;
     /** Below the repository. */
     readonly path: string;
+    readonly client: Client | undefined;
     readonly request: FastifyRequest;
     readonly reply: FastifyReply;
   },
@@ -19,7 +21,7 @@ export async function answerPassThrough(
     exchange.repository,
     exchange.path,
     question < 0 ? '' : request.url.slice(question + 1),
-    { requestId: request.id },
+    { requestId: request.id, as: exchange.client },
   );
   if (answer.link !== undefined) reply.header('link', answer.link);
   reply.type(answer.contentType).header('content-length', answer.bytes.length);

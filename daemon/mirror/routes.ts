@@ -1,16 +1,18 @@
 /**
- * The mirror's `/v2`: reads only. Every request is counted by what it asked for, and answers to
+ * The mirror's `/v2`: reads only, and only what the client may read. Every request is counted by what it asked for, and answers to
  * `?ns=` name the namespace again (OCI-Namespace), as containerd's hosts do.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobStore } from '#blobs';
-import { type DistributionPath, OciError, parseDistributionPath } from '#oci';
+import { type DistributionPath, OciError, parseDigest, parseDistributionPath } from '#oci';
 import type { Cache } from '../cache.ts';
+import type { Client } from '../client.ts';
 import type { Downloads } from '../downloads.ts';
 import type { AgentMetrics, RequestKind } from '../metrics.ts';
 import type { OriginClient } from '../origin-client.ts';
 import { type Repository, toRepository } from '../repository.ts';
 import type { Resolver } from '../resolver.ts';
+import type { Rights } from '../rights.ts';
 import { answerBlob } from './blobs.ts';
 import { answerManifest } from './manifests.ts';
 import { answerPassThrough } from './pass-through.ts';
@@ -21,6 +23,7 @@ export interface MirrorContext {
   readonly downloads: Downloads;
   readonly resolver: Resolver;
   readonly origin: OriginClient;
+  readonly rights: Rights;
   readonly metrics: AgentMetrics;
 }
 
@@ -36,29 +39,41 @@ export function registerMirror(app: FastifyInstance, context: MirrorContext): vo
     }
     const path = parseDistributionPath(request.url);
     kinds.set(request, kindOf(path));
-    if (path.kind === 'base') return reply.type('application/json').send('{}');
     if (path.kind === 'catalog') throw notOfAMirror();
+    const client = await context.rights.clientOf(request.headers.authorization);
+    if (path.kind === 'base') {
+      if (client) await context.rights.enter(client, { requestId: request.id });
+      return reply.type('application/json').send('{}');
+    }
     const ns = namespaceOf(request);
     const repository = toRepository(path.name, ns);
     if (ns !== undefined && ns !== '') reply.header('oci-namespace', ns);
-    return answerFor(path, repository, request, reply);
+    return answerFor(path, { repository, client, request, reply });
   }
 
-  function answerFor(
+  async function answerFor(
     path: Exclude<DistributionPath, { kind: 'base' | 'catalog' }>,
-    repository: Repository,
-    request: FastifyRequest,
-    reply: FastifyReply,
+    exchange: {
+      readonly repository: Repository;
+      readonly client: Client | undefined;
+      readonly request: FastifyRequest;
+      readonly reply: FastifyReply;
+    },
   ): Promise<unknown> {
+    const { client, repository, request } = exchange;
     switch (path.kind) {
       case 'manifest':
-        return answerManifest(context, { repository, reference: path.reference, request, reply });
+        return answerManifest(context, { ...exchange, reference: path.reference });
       case 'blob':
-        return answerBlob(context, { repository, digest: path.digest, request, reply });
+        if (client) {
+          const ask = { requestId: request.id };
+          await context.rights.mayPull(client, repository, 'blobs', parseDigest(path.digest), ask);
+        }
+        return answerBlob(context, { ...exchange, digest: path.digest });
       case 'tags':
-        return answerPassThrough(context, { repository, path: 'tags/list', request, reply });
+        return answerPassThrough(context, { ...exchange, path: 'tags/list' });
       case 'referrers':
-        return answerPassThrough(context, { repository, path: `referrers/${path.digest}`, request, reply });
+        return answerPassThrough(context, { ...exchange, path: `referrers/${path.digest}` });
       default:
         throw notOfAMirror();
     }

@@ -5,6 +5,7 @@
  *     access.register(app); // the token service, and the guard of what is beside /v2
  *     const may = await access.admit({ request, path, query, names }); // throws 401 or 403
  */
+import { createHmac } from 'node:crypto';
 import path from 'node:path';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { ConfigError } from '#config';
@@ -27,7 +28,7 @@ import type { LoginLimits } from './limiter.ts';
 import { createLogins } from './logins.ts';
 import type { AccessConfig } from './options.ts';
 import { type PasskeyUse, signPasskey, verifyPasskey } from './passkey.ts';
-import { createPolicy, type Policy, type Subject } from './rules.ts';
+import { createPolicy, type Policy } from './rules.ts';
 import { registerTokenEndpoint, TOKEN_PATH } from './token-endpoint.ts';
 import { createTokens } from './tokens.ts';
 
@@ -47,12 +48,16 @@ export interface Passkeys {
 }
 
 export interface Access {
+  /** Everybody may do everything. */
+  readonly open: boolean;
   /** Adds the token service, and guards every route that is not on /v2. */
   register(app: FastifyInstance): void;
   /** @throws OciError UNAUTHORIZED with the challenge, DENIED */
   admit(call: RegistryRequest): Promise<Admitted>;
   /** Whether an announce or scrape with this passkey may speak of this blob. */
   mayAnnounce(infoHash: InfoHash, passkey: string | undefined): boolean;
+  /** The key of a blob's draft (see #torrent), the same at each origin with these keys; undefined when everybody may have every blob. */
+  draftKey(digest: Digest): Uint8Array | undefined;
   /** Reads users, rules and keys anew. What runs goes on. @throws ConfigError, and all stays as it was */
   reload(config: AccessConfig | undefined): Promise<void>;
   close(): Promise<void>;
@@ -96,20 +101,15 @@ export async function openAccess(
   const logins = createLogins({ users: state?.users ?? new Map(), limits: options.limits, log, metrics });
   const tokens = createTokens({ keys: state?.keys ?? [], now });
 
-  const exists = (subject: Subject): boolean =>
-    subject === undefined || logins.versionOf(subject) !== undefined;
-
   /** Whom a passkey lets pull which repository. */
   const keyed = (use: PasskeyUse, blob: string, passkey: string | undefined, current: State) => {
-    const claims = passkey === undefined ? undefined : verifyPasskey(current.keys, use, blob, passkey, now());
-    return claims &&
-      exists(claims.subject) &&
-      current.policy.permits(claims.subject, 'pull', claims.repository)
-      ? claims
-      : undefined;
+    if (passkey === undefined || blob.includes('\0')) return undefined;
+    const claims = verifyPasskey(current.keys, use, blob, passkey, now(), logins.versionOf);
+    return claims && current.policy.permits(claims.subject, 'pull', claims.repository) ? claims : undefined;
   };
 
   return {
+    open: config === undefined,
     register(app) {
       registerTokenEndpoint(app, {
         logins,
@@ -150,14 +150,18 @@ export async function openAccess(
           const expiresAt = now() + current.config.passkeyLifetimeMs;
           const claims = { subject, repository };
           return {
-            announce: signPasskey(key, 'announce', infoHash, claims, expiresAt),
-            blob: signPasskey(key, 'blob', digest, claims, expiresAt),
+            announce: signPasskey(key, 'announce', infoHash, claims, expiresAt, logins.versionOf),
+            blob: signPasskey(key, 'blob', digest, claims, expiresAt, logins.versionOf),
           };
         },
       };
     },
     mayAnnounce: (infoHash, passkey) =>
       state === undefined || keyed('announce', infoHash, passkey, state) !== undefined,
+    draftKey(digest) {
+      const [key] = state?.keys ?? [];
+      return key && createHmac('sha256', key.macKey).update(`draft\0${digest}`).digest().subarray(0, 20);
+    },
     async reload(next) {
       if ((next === undefined) !== (state === undefined)) {
         throw new ConfigError(['access: turning access control on or off needs a restart']);

@@ -93,7 +93,7 @@ export function createCollector(
   async function discard(digest: Digest): Promise<void> {
     await config.beforeRemoval?.(digest);
     const infoHash = await torrents.forget(digest);
-    if (infoHash !== undefined) await swarm?.release(infoHash);
+    if (infoHash !== undefined) await swarm?.release(infoHash, digest);
     await blobs.delete(digest);
     await collection.forgetOrphan(digest);
   }

@@ -2,7 +2,8 @@
 import { type Digest, type RepositoryName, sha256DigestOf, type Tag } from '#oci';
 import type { Exclusive } from '../exclusive.ts';
 import type { AuditStore } from './collection-port.ts';
-import { parseTagValue } from './records.ts';
+import type { ManifestRecord } from './port.ts';
+import { decode, parseTagValue } from './records.ts';
 import { del, join, NUL, put, type Tables } from './tables.ts';
 
 export function createAuditStore(tables: Tables, exclusive: Exclusive): AuditStore {
@@ -10,6 +11,11 @@ export function createAuditStore(tables: Tables, exclusive: Exclusive): AuditSto
   const isHere = async (name: string, digest: string): Promise<boolean> =>
     (await links.get(join(name, digest))) !== undefined ||
     (await manifests.get(join(name, digest))) !== undefined;
+
+  const isPartial = async (name: string, digest: string): Promise<boolean> => {
+    const value = await manifests.get(join(name, digest));
+    return value !== undefined && decode<ManifestRecord>(value).partial === true;
+  };
 
   return {
     async *heldBlobs() {
@@ -36,7 +42,7 @@ export function createAuditStore(tables: Tables, exclusive: Exclusive): AuditSto
         seen('references');
         const [name, target, digest] = key.split(NUL) as [RepositoryName, Digest, Digest];
         if (await isHere(name, target)) continue;
-        if ((await references.get(key)) === undefined) continue;
+        if ((await references.get(key)) === undefined || (await isPartial(name, digest))) continue;
         yield { kind: 'reference without content', name, digest, target };
       }
       for await (const [key, value] of tags.iterator()) {

@@ -14,6 +14,9 @@ import type { ManifestRecord, MetadataStore, NewManifest, Page, PageRequest, Upl
 import { decode, encode, formatTag, manifestRemoval, parseTagValue, tagKey } from './records.ts';
 import { del, join, lastPart, type Operation, openTables, put, some, type Table, under } from './tables.ts';
 
+/** How exact the time of a tag's confirmation is: a busy tag costs a write this often. */
+const CONFIRMED_MS = 10_000;
+
 /** Uses the sublevel `origin` of a database that the caller opened and closes. */
 export function createLevelMetadataStore(
   db: Level<string, Uint8Array>,
@@ -88,7 +91,7 @@ export function createLevelMetadataStore(
 
     putManifest: (name, manifest) =>
       exclusive.run(name, async () => {
-        const missing = await findMissing(name, manifest);
+        const missing = manifest.partial ? [] : await findMissing(name, manifest);
         if (missing.length > 0) return missing;
         const { digest, subject, requires } = manifest;
         const record = encode(toRecord(manifest));
@@ -147,6 +150,25 @@ export function createLevelMetadataStore(
     async tag(name, tag) {
       const value = await tags.get(tagKey(name, tag));
       return value && parseTagValue(value).digest;
+    },
+    async tagAge(name, tag) {
+      const value = await tags.get(tagKey(name, tag));
+      if (value === undefined) return undefined;
+      const { digest, taggedAt } = parseTagValue(value);
+      return { digest, ageMs: Math.max(0, now() - taggedAt) };
+    },
+    async confirmTag(name, tag, digest) {
+      const isConfirmed = async (): Promise<boolean> => {
+        const value = await tags.get(tagKey(name, tag));
+        const before = value && parseTagValue(value);
+        return before?.digest === digest && Math.abs(now() - before.taggedAt) < CONFIRMED_MS;
+      };
+      if (await isConfirmed()) return (await manifests.get(join(name, digest))) !== undefined;
+      return exclusive.run(name, async () => {
+        if ((await manifests.get(join(name, digest))) === undefined) return false;
+        await write(await pointTags(name, [tag], digest));
+        return true;
+      });
     },
     async tags(name, { limit, after }: PageRequest) {
       const from = after === undefined ? undefined : join(after.toLowerCase(), after);
@@ -236,6 +258,6 @@ function pageOf<T>(found: readonly T[], limit: number): Page<T> {
 }
 
 function toRecord(manifest: NewManifest): ManifestRecord {
-  const { digest, mediaType, size, subject, artifactType, annotations, pushedAt } = manifest;
-  return { digest, mediaType, size, subject, artifactType, annotations, pushedAt };
+  const { digest, mediaType, size, subject, artifactType, annotations, pushedAt, partial } = manifest;
+  return { digest, mediaType, size, subject, artifactType, annotations, pushedAt, partial };
 }

@@ -29,11 +29,13 @@ export interface ManifestRecord {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
   /** Milliseconds since the epoch. */
   readonly pushedAt: number;
+  /** It came from an upstream: what it requires may come later, or never. */
+  readonly partial?: boolean | undefined;
 }
 
 export interface NewManifest extends ManifestRecord {
   readonly bytes: Uint8Array;
-  /** What must be in the repository for the manifest to be stored. */
+  /** What must be in the repository for the manifest to be stored, unless it is partial. */
   readonly requires: { readonly blobs: readonly Digest[]; readonly manifests: readonly Digest[] };
   /** Points these tags at the manifest in the same step. */
   readonly tags: readonly Tag[];
@@ -82,6 +84,13 @@ export interface MetadataStore {
   ): Promise<Page<ManifestRecord>>;
 
   tag(name: RepositoryName, tag: Tag): Promise<Digest | undefined>;
+  /** A tag, and milliseconds since it was last pushed or confirmed. */
+  tagAge(name: RepositoryName, tag: Tag): Promise<{ digest: Digest; ageMs: number } | undefined>;
+  /**
+   * An upstream says that the tag means this manifest: points it there, as of now. False when the manifest
+   * is not here. A repeated confirmation is written now and then only.
+   */
+  confirmTag(name: RepositoryName, tag: Tag, digest: Digest): Promise<boolean>;
   /** Tags in the specification's order: by letters regardless of case, then by code point. */
   tags(name: RepositoryName, page: PageRequest): Promise<Page<Tag>>;
   /** False when unknown. */

@@ -4,10 +4,12 @@ import type { BlobStore } from '#blobs';
 import type { Digest, DistributionPath } from '#oci';
 import type { MetainfoSources } from '#torrent';
 import type { Access, Admitted, Passkeys } from '../access/index.ts';
+import type { Drafts } from '../drafts.ts';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
 import type { Torrents } from '../torrents.ts';
+import type { Upstreams } from '../upstream/index.ts';
 import type { RecentBytes } from './recent-bytes.ts';
 import type { UploadSessions } from './upload-sessions.ts';
 
@@ -22,6 +24,8 @@ export interface Registry {
   readonly perDigest: Exclusive;
   readonly space: SpaceGuard;
   readonly access: Access;
+  readonly upstreams: Upstreams;
+  readonly drafts: Drafts;
   /** Counts blob payload that passed over HTTP. */
   countPayload(direction: 'in' | 'out', bytes: number): void;
   /** Where the swarm of a blob is found: `path` is the blob's, and the base is as this client sees us. */

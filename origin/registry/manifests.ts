@@ -17,15 +17,17 @@ import {
 } from '#oci';
 import type { ManifestRecord } from '../metadata/port.ts';
 import { namesEntity, type Registry, type Verb } from './call.ts';
-import { candidates, findIn } from './lookup.ts';
+import { candidates, findAnywhere, findIn } from './lookup.ts';
 
 /** GET and HEAD /v2/<name>/manifests/<reference>: the bytes as they were pushed. */
 export const getManifest: Verb<'manifest'> = async (registry, call) => {
   const { request, reply, path } = call;
   const reference = parseReference(path.reference);
-  const place = await findIn(candidates(call), (name) => resolve(registry, name, reference));
+  const place = await locate(registry, candidates(call), reference);
   if (place === undefined) throw unknown(path.reference);
-  const { digest, mediaType, size } = place.found;
+  const { digest, mediaType, size } = place.found.record;
+  // RFC 7234, section 5.5.1: the upstream could not confirm it.
+  if (place.found.stale) reply.header('warning', '110 shoal "Response is Stale"');
   if (reference.kind === 'digest' && !(await registry.metadata.relyOnManifest(place.name, digest))) {
     throw unknown(path.reference);
   }
@@ -41,6 +43,8 @@ export const getManifest: Verb<'manifest'> = async (registry, call) => {
   return reply.send(bytes);
 };
 
+/** A manifest of the largest size names some forty thousand blobs. */
+const LOOKED_FOR_AT_ONCE = 128;
 /** Tags that one request may set; each is one more entry in its batch. */
 const MAX_TAGS = 100;
 
@@ -62,7 +66,7 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
     throw new OciError('DIGEST_INVALID', undefined, { expected: reference.digest, actual: digest });
   }
   const requires = requirements(manifest);
-  const missing = await missingFiles(registry, requires.blobs);
+  const missing = await missingBlobs(registry, name, requires.blobs);
   if (missing.length > 0) throw lacks(missing);
   const unlinked = await registry.metadata.putManifest(name, {
     digest,
@@ -111,13 +115,47 @@ export const deleteManifest: Verb<'manifest'> = async (registry, { reply, path }
   return reply.status(202).send();
 };
 
+interface Located {
+  readonly record: ManifestRecord;
+  readonly stale: boolean;
+}
+
+/** The first repository that has it: by digest what is here, then upstreams; by tag in the names' order. */
+async function locate(
+  registry: Registry,
+  names: readonly RepositoryName[],
+  reference: Reference,
+): Promise<{ readonly name: RepositoryName; readonly found: Located } | undefined> {
+  const { upstreams } = registry;
+  if (reference.kind === 'tag') {
+    return findAnywhere(names, (name) =>
+      upstreams.owns(name) ? ask(registry, name, reference) : resolve(registry, name, reference),
+    );
+  }
+  return (
+    (await findIn(names, (name) => resolve(registry, name, reference))) ??
+    (await findAnywhere(names.filter(upstreams.owns), (name) => ask(registry, name, reference)))
+  );
+}
+
 async function resolve(
   { metadata }: Registry,
   name: RepositoryName,
   reference: Reference,
-): Promise<ManifestRecord | undefined> {
+): Promise<Located | undefined> {
   const digest = reference.kind === 'digest' ? reference.digest : await metadata.tag(name, reference.tag);
-  return digest && metadata.manifest(name, digest);
+  const record = digest && (await metadata.manifest(name, digest));
+  return record && { record, stale: false };
+}
+
+async function ask(
+  { metadata, upstreams }: Registry,
+  name: RepositoryName,
+  reference: Reference,
+): Promise<Located | undefined> {
+  const found = await upstreams.manifest(name, reference);
+  const record = found && (await metadata.manifest(name, found.digest));
+  return record && { record, stale: found.stale };
 }
 
 /** All that a stored manifest refers to. */
@@ -127,7 +165,7 @@ export function requirementsOf(bytes: Uint8Array, mediaType: string): readonly D
 }
 
 /** An index may also point at content that is not a manifest; that is a blob of the repository. */
-function requirements(manifest: Manifest): { blobs: Digest[]; manifests: Digest[] } {
+export function requirements(manifest: Manifest): { blobs: Digest[]; manifests: Digest[] } {
   const isManifest = (entry: { mediaType: string }): boolean => isManifestMediaType(entry.mediaType);
   const others = manifest.manifests.filter((entry) => !isManifest(entry));
   return {
@@ -136,10 +174,25 @@ function requirements(manifest: Manifest): { blobs: Digest[]; manifests: Digest[
   };
 }
 
-/** A blob that was damaged and set aside is asked for again, although the repository knows it. */
-async function missingFiles({ blobs }: Registry, digests: readonly Digest[]): Promise<Digest[]> {
-  const infos = await Promise.all(digests.map((digest) => blobs.stat(digest)));
-  return digests.filter((_, index) => infos[index] === undefined);
+/**
+ * Blobs that the repository does not hold, and those whose bytes were damaged and set aside, so that they
+ * are pushed again. A file is looked for only when the repository holds the blob: what others hold is
+ * not to be learnt from the answer, nor from how long it takes.
+ */
+async function missingBlobs(
+  { blobs, metadata }: Registry,
+  name: RepositoryName,
+  digests: readonly Digest[],
+): Promise<Digest[]> {
+  const isHere = async (digest: Digest): Promise<boolean> =>
+    (await metadata.hasBlob(name, digest)) && (await blobs.stat(digest)) !== undefined;
+  const missing: Digest[] = [];
+  for (let start = 0; start < digests.length; start += LOOKED_FOR_AT_ONCE) {
+    const some = digests.slice(start, start + LOOKED_FOR_AT_ONCE);
+    const here = await Promise.all(some.map(isHere));
+    missing.push(...some.filter((_, index) => !here[index]));
+  }
+  return missing;
 }
 
 function lacks(missing: readonly Digest[]): OciError {

@@ -3,7 +3,8 @@
  * method choose the verb. Whatever is not in the table is refused with the specification's error.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type DistributionPath, OciError, parseDistributionPath } from '#oci';
+import { type DistributionPath, OciError, parseDistributionPath, type RepositoryName } from '#oci';
+import { asOciError } from '../store-error.ts';
 import { base } from './base.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import type { Registry, Verb } from './call.ts';
@@ -60,5 +61,22 @@ async function dispatch<K extends Kind>(
   answerNamespace(reply, query);
   const names = 'name' in path ? standsFor(path.name, query) : [];
   const admitted = await registry.access.admit({ request, path, query, names });
-  return verb(registry, { request, reply, path, query, admitted });
+  if ('name' in path && registry.upstreams.owns(path.name)) refusePush(request.method, path.name);
+  try {
+    return await verb(registry, { request, reply, path, query, admitted });
+  } catch (error) {
+    const told = asOciError(error);
+    if (told instanceof OciError && told.code === 'UNAVAILABLE') {
+      request.log.warn({ err: error, reqId: request.id }, 'refused: the storage cannot be used now');
+    }
+    throw told;
+  }
+}
+
+/** Deleting takes a copy away, which comes again when it is asked for; pushing would make another image of it. */
+function refusePush(method: string, name: RepositoryName): void {
+  if (!/^(?:PUT|POST|PATCH)$/.test(method)) return;
+  const host = name.slice(0, name.indexOf('/'));
+  const message = `${name} is a copy of what its upstream ${host} has: push there, or to a name that does not begin with ${host}/`;
+  throw new OciError('DENIED', message);
 }

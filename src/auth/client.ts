@@ -37,9 +37,13 @@ const answer = z.object({
 /** Wraps `http`, which it closes too. A request that has an Authorization of its own is let pass. */
 export function withCredentials(
   http: HttpClient,
-  options: { readonly credentialsFor: CredentialsFor },
+  options: {
+    readonly credentialsFor: CredentialsFor;
+    /** Told what the token service answered to a log-in for `host`: the caller sees only that host's 401. */
+    readonly onRefusal?: (host: string, status: number) => void;
+  },
 ): HttpClient {
-  const { credentialsFor } = options;
+  const { credentialsFor, onRefusal } = options;
   /** What a host asked for, on /v2 and beside it. */
   const wanted = new Map<string, Challenge>();
   const tokens = new Map<string, Token>();
@@ -47,6 +51,7 @@ export function withCredentials(
   const refusedUntil = new Map<string, number>();
 
   const fetchToken = async (
+    host: string,
     challenge: Challenge,
     scope: string | undefined,
     given: Credentials | undefined,
@@ -75,12 +80,11 @@ export function withCredentials(
       response = await http.request(realm.href, { headers, signal });
     }
     const body = await http.read(response, MAX_ANSWER_BYTES);
-    if (response.status !== 200) return undefined;
-    const {
-      token,
-      access_token: accessToken,
-      expires_in: seconds = DEFAULT_EXPIRES_S,
-    } = answer.parse(JSON.parse(body.toString('utf8')));
+    if (response.status !== 200) {
+      onRefusal?.(host, response.status);
+      return undefined;
+    }
+    const { token, access_token: accessToken, expires_in: seconds = DEFAULT_EXPIRES_S } = readAnswer(body);
     const text = token ?? accessToken;
     if (text === undefined || /[^\x21-\x7e]/.test(text)) return undefined;
     return { header: `Bearer ${text}`, expiresAt: performance.now() + seconds * 1000 * USABLE };
@@ -105,7 +109,7 @@ export function withCredentials(
     const flight = `${target.key} ${scope ?? ''}`;
     let token = fetching.get(flight);
     if (token === undefined) {
-      token = fetchToken(challenge, scope, given).finally(() => fetching.delete(flight));
+      token = fetchToken(target.host, challenge, scope, given).finally(() => fetching.delete(flight));
       fetching.set(flight, token);
     }
     const got = await token;
@@ -153,6 +157,15 @@ export function withCredentials(
     read: http.read,
     close: http.close,
   };
+}
+
+/** What a parser says of its input may quote it, and the input is a token. */
+function readAnswer(body: Buffer): z.infer<typeof answer> {
+  try {
+    return answer.parse(JSON.parse(body.toString('utf8')));
+  } catch {
+    throw new Error('the token service answered with what is no token');
+  }
 }
 
 interface Target {

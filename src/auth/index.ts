@@ -17,5 +17,5 @@ export {
 export { formatBasic, parseBasic } from './basic.ts';
 export { type Challenge, formatChallenge, parseChallenges } from './challenge.ts';
 export { withCredentials } from './client.ts';
-export { credentialOptions, credentialsOf } from './options.ts';
+export { credentialOptions, credentialsOf, passwordIn } from './options.ts';
 export { formatScope, parseScope, type Scope } from './scope.ts';

@@ -38,8 +38,9 @@ export function credentialsOf(
       throw new ConfigError(['auth.file: give either it, or --auth-username with --auth-password-file']);
     }
     const hosts = new Set(urls.map((url) => new URL(url).host));
-    passwordIn(passwordFile);
-    return (host) => (hosts.has(host) ? { username, password: passwordIn(passwordFile) } : undefined);
+    const password = () => passwordIn(passwordFile, 'auth.password-file');
+    password();
+    return (host) => (hosts.has(host) ? { username, password: password() } : undefined);
   }
   if (file === undefined) return undefined;
   const find = withAuthFiles([file], true);
@@ -51,16 +52,17 @@ export function credentialsOf(
   return find;
 }
 
-function passwordIn(file: string): string {
+/** The first line of a file. @throws ConfigError that begins with `key`, the option that named it */
+export function passwordIn(file: string, key: string): string {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     const reason = missing ? 'there is no such file' : (error as Error).message;
-    throw new ConfigError([`auth.password-file: cannot read ${file}: ${reason}`]);
+    throw new ConfigError([`${key}: cannot read ${file}: ${reason}`]);
   }
   const password = text.split(/\r?\n/, 1)[0] ?? '';
-  if (password === '') throw new ConfigError([`auth.password-file: the first line of ${file} is empty`]);
+  if (password === '') throw new ConfigError([`${key}: the first line of ${file} is empty`]);
   return password;
 }

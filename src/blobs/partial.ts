@@ -6,7 +6,7 @@ import { type FileHandle, open, rm, statfs } from 'node:fs/promises';
 import type { DigestFollower, Hashing } from '#hashing';
 import { type Digest, digestAlgorithm, digestHex } from '#oci';
 import type { PieceSource } from '#swarm';
-import { type Metainfo, pieceCount, pieceSize } from '#torrent';
+import { knownPieces, pieceCount, pieceSize, type Torrent } from '#torrent';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import type { Layout } from './layout.ts';
 import type { BlobInfo, PartialBlob } from './port.ts';
@@ -23,13 +23,15 @@ export interface PartialOwner {
   ended(digest: Digest): void;
 }
 
-export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Promise<PartialBlob> {
+export async function openPartial(metainfo: Torrent, owner: PartialOwner): Promise<PartialBlob> {
   const { layout, hashing } = owner;
   const { digest, length } = metainfo;
   const dataPath = layout.partialData(digest);
   const statePath = layout.partialState(digest);
   const count = pieceCount(metainfo);
 
+  /** Marks of an earlier run for pieces of which a draft does not know the hash yet. */
+  const unchecked = new Map<number, number>();
   const { data, stateFile, state, follower } = await openFiles();
   let verifiedBytes = 0;
   let front = 0;
@@ -61,7 +63,9 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
       await requireSpace(length - dataStats.blocks * 512);
       await data.truncate(length);
       await stateFile.truncate(count);
-      await writeFully(stateFile, 0, state);
+      const marks = state.slice();
+      for (const [piece, mark] of unchecked) marks[piece] = mark;
+      await writeFully(stateFile, 0, marks);
       return { data, stateFile, state, follower: hashing.followDigest(dataPath, digestAlgorithm(digest)) };
     } catch (error) {
       await Promise.all(opened.map((handle) => handle.close()));
@@ -71,10 +75,13 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
 
   async function dropDamaged(state: Uint8Array): Promise<void> {
     const marked: number[] = [];
+    const known = knownPieces(metainfo);
     for (let piece = 0; piece < count; piece += 1) {
       const mark = state[piece] ?? 0;
-      if (mark > 0 && mark <= SOURCES.length) marked.push(piece);
+      const isMarked = mark > 0 && mark <= SOURCES.length;
+      if (isMarked && piece < known) marked.push(piece);
       else state[piece] = 0;
+      if (isMarked && piece >= known) unchecked.set(piece, mark);
     }
     if (marked.length === 0) return;
     const good = await hashing.checkPieces(dataPath, metainfo.pieceLength, metainfo.pieces, marked);
@@ -92,6 +99,13 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
     const before = front;
     while (front < count && state[front] !== 0) front += 1;
     if (front > before) follower.advance(Math.min(front * metainfo.pieceLength, length));
+  }
+
+  /** `piece` is here, and its mark is on disk. */
+  function holds(piece: number, mark: number): void {
+    state[piece] = mark;
+    verifiedBytes += pieceSize(metainfo, piece);
+    advanceFront();
   }
 
   function has(piece: number): boolean {
@@ -112,9 +126,7 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
       await writeFully(data, piece * metainfo.pieceLength, bytes);
       const mark = SOURCES.indexOf(source) + 1;
       await writeFully(stateFile, piece, Uint8Array.of(mark));
-      state[piece] = mark;
-      verifiedBytes += bytes.length;
-      advanceFront();
+      holds(piece, mark);
     } catch (error) {
       throw asStoreError(error);
     }
@@ -181,6 +193,16 @@ export async function openPartial(metainfo: Metainfo, owner: PartialOwner): Prom
       const work = store(piece, bytes, source).finally(() => writing.delete(piece));
       writing.set(piece, work);
       return work;
+    },
+    async recheck(piece) {
+      const mark = unchecked.get(piece);
+      if (mark === undefined || life !== 'open') return undefined;
+      unchecked.delete(piece);
+      const { pieceLength, pieces } = metainfo;
+      const [isGood] = await hashing.checkPieces(dataPath, pieceLength, pieces, [piece]);
+      if (!isGood || life !== 'open' || has(piece)) return undefined;
+      holds(piece, mark);
+      return SOURCES[mark - 1];
     },
     async commit(options = {}) {
       if (life !== 'open') throw new BlobStoreError('closed');

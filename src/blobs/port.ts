@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Digest, DigestAlgorithm } from '#oci';
 import type { PieceSource, SeedStore } from '#swarm';
-import type { Metainfo } from '#torrent';
+import type { Torrent } from '#torrent';
 
 export interface BlobInfo {
   readonly digest: Digest;
@@ -17,6 +17,8 @@ export interface WriterOptions {
    * algorithm is accepted too, at the price of reading the bytes once more.
    */
   readonly algorithm?: DigestAlgorithm | undefined;
+  /** Told each time more bytes can be read back. Must not throw. */
+  readonly onGrowth?: ((size: number) => void) | undefined;
 }
 
 /** Complete blobs and pushes: what an origin needs. Kept in files or in S3. */
@@ -52,9 +54,9 @@ export interface BlobStore {
 export interface DownloadStore extends BlobStore {
   /**
    * The partial blob of a download: made anew, or with the pieces an earlier run left, each
-   * checked again by its hash. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
+   * checked again by its hash; of a draft, as soon as that is known. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
    */
-  openPartial(metainfo: Metainfo): Promise<PartialBlob>;
+  openPartial(metainfo: Torrent): Promise<PartialBlob>;
 }
 
 /** Read access to one complete blob. Usable by the swarm as a seed as it is. */
@@ -77,6 +79,8 @@ export interface BlobWriter {
    * time (a second is refused with 'busy'). When `source` fails half-way the bytes that came are kept.
    */
   append(source: AsyncIterable<Uint8Array>, limits?: { readonly maxBytes?: number }): Promise<void>;
+  /** Fills `into` with bytes that came already, also while more are appended; 'closed' once the writer ended. */
+  read(position: number, into: Uint8Array): Promise<void>;
   /** What came so far survives a power cut when this resolves: call it before a client is told of it. */
   sync(): Promise<void>;
   /**
@@ -92,7 +96,7 @@ export interface BlobWriter {
 
 /** Pieces of a blob that is being downloaded. Satisfies the swarm's PieceStore. */
 export interface PartialBlob {
-  readonly metainfo: Metainfo;
+  readonly metainfo: Torrent;
   has(piece: number): boolean;
   /** Where a held piece came from in this or an earlier run. */
   source(piece: number): PieceSource | undefined;
@@ -100,6 +104,8 @@ export interface PartialBlob {
   readonly verifiedBytes: number;
   read(position: number, into: Uint8Array): Promise<void>;
   write(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void>;
+  /** A piece whose hash was not known when this was opened, and is now: see the swarm's PieceStore. */
+  recheck(piece: number): Promise<PieceSource | undefined>;
   /**
    * All pieces are here: checks the whole blob's sha256 (computed in the background as the
    * contiguous prefix grew) and makes it a complete blob. 'digest-mismatch' discards the partial.

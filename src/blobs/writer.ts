@@ -2,6 +2,7 @@ import { type FileHandle, rm } from 'node:fs/promises';
 import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex } from '#oci';
 import { asStoreError, BlobStoreError } from './errors.ts';
 import type { BlobInfo, BlobWriter } from './port.ts';
+import { readFully } from './reader.ts';
 import { createUploadDigest, type UploadHashing } from './upload-digest.ts';
 import { createBackgroundSync, createWriteBehind, writeAll } from './write-behind.ts';
 
@@ -14,6 +15,8 @@ export interface WriterOwner {
   syncName(): Promise<void>;
   /** The writer is done or let go. */
   ended(id: string): void;
+  /** More bytes can be read back. */
+  readonly onGrowth?: ((size: number) => void) | undefined;
 }
 
 /**
@@ -55,12 +58,11 @@ export function createWriter(
       if (state === 'busy') state = 'idle';
     }
   };
+  /** The upload is anybody's again when the thread has let go of the file too, whatever else fails. */
   const letGo = async (): Promise<void> => {
-    try {
-      await Promise.all([handle.close(), digest.close()]);
-    } finally {
-      owner.ended(id);
-    }
+    const [file] = await Promise.allSettled([handle.close(), digest.close()]);
+    owner.ended(id);
+    if (file.status === 'rejected') throw file.reason;
   };
   /** Closing waits for a running write, so the next writer of this upload finds the file at rest. */
   const end = (): Promise<void> => {
@@ -74,21 +76,27 @@ export function createWriter(
     finishing = running;
     return running;
   };
+  /** Bytes behind `size` would be taken for the upload's after a restart. */
+  const cutExcess = async (): Promise<void> => {
+    if (!excess) return;
+    await handle.truncate(size);
+    excess = false;
+  };
   const write = async (chunks: readonly Uint8Array[], bytes: number): Promise<void> => {
+    await cutExcess();
     try {
       await writeAll(handle, size, chunks);
       sync.written(bytes);
     } catch (error) {
-      // What a failed write left behind `size` must not count after a restart.
-      excess = await handle.truncate(size).then(
-        () => false,
-        () => true,
-      );
+      excess = true;
+      // When this fails too, whoever writes or syncs next tries again.
+      await cutExcess().catch(() => undefined);
       throw error;
     }
     // First the file, then the hash: after a failed write both still agree on `size`.
     size += bytes;
     digest.written(chunks, size);
+    owner.onGrowth?.(size);
   };
 
   return {
@@ -112,8 +120,16 @@ export function createWriter(
           await behind.flush();
         }
       }),
+    async read(position, into) {
+      if (isEnded()) throw new BlobStoreError('closed');
+      if (position + into.length > size) throw new BlobStoreError('invalid', `byte ${position} is not here`);
+      await readFully(handle, position, into, size).catch((error: unknown) => {
+        throw isEnded() ? new BlobStoreError('closed', undefined, { cause: error }) : error;
+      });
+    },
     sync: () =>
       exclusively(async () => {
+        await cutExcess();
         await sync.settled();
         await handle.datasync();
         if (!isNamed) await owner.syncName();
@@ -121,7 +137,7 @@ export function createWriter(
       }),
     commit: (expected) =>
       finish(async () => {
-        if (excess) await handle.truncate(size);
+        await cutExcess();
         await sync.settled();
         const wanted = digestAlgorithm(expected);
         // Of another algorithm than was announced: the file is read once more.

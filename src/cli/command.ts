@@ -125,7 +125,7 @@ function parseFailure(error: Error & { code?: string }, flags: readonly string[]
   if (error.code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined) {
     return (error.message.split(/\n|\. /, 1)[0] ?? error.message).replace(/^Option /, '');
   }
-  const near = nearest(unknown, flags);
+  const near = nearest(unknown, flags) ?? flags.find((flag) => flag.startsWith(`${unknown}-`));
   return `unknown flag '${unknown.length > 1 ? '--' : '-'}${unknown}'${near === undefined ? '' : `; did you mean --${near}?`}`;
 }
 

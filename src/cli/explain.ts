@@ -1,10 +1,10 @@
 import { optional, path, url, withDefault } from '#config';
-import { createHttpClient } from '#http';
 import { formatImageReference, OciError, parseDigest } from '#oci';
 import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
 import { distinct } from './image.ts';
+import { type Login, loginOf, loginOptions, loginSwitches } from './login.ts';
 import { askManagement } from './management.ts';
 import { imageOperand, platform } from './pull.ts';
 import { fetchImage, openRegistry } from './registry.ts';
@@ -37,15 +37,18 @@ export const explainPulls = defineCommand({
     agent: withDefault(url, 'http://127.0.0.1:5001', 'URL of the agent'),
     platform,
     'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
+    ...loginOptions,
   },
-  switches: { json: 'one JSON object a fetch, as the agent answered' },
+  switches: { json: 'one JSON object a fetch, as the agent answered', ...loginSwitches },
   configFile: 'none',
   run: async ({ values, operands, has }) => {
-    const asked = await subjectOf(operands[0], values);
-    const client = await createHttpClient({ caFile: values['ca.file'] });
+    const login = await loginOf(values, has, [values.agent]);
+    const asked = await subjectOf(operands[0], values, login);
+    const client = await login.client({ caFile: values['ca.file'] });
     try {
       const answer = await askManagement<{ pulls: readonly Pull[] }>(
         client,
+        login,
         'GET',
         `${values.agent}/api/v1/pulls`,
         AbortSignal.timeout(DEADLINE_MS),
@@ -80,11 +83,12 @@ async function subjectOf(
     readonly platform: string;
     readonly 'ca.file'?: string | undefined;
   },
+  login: Login,
 ): Promise<{ readonly image?: string; readonly digests: ReadonlySet<string> } | undefined> {
   if (operand === undefined) return undefined;
   if (/^sha(?:256|512):/.test(operand)) return { digests: new Set([blobOperand(operand)]) };
   const image = imageOperand(operand);
-  const registry = await openRegistry(values.agent, { caFile: values['ca.file'] });
+  const registry = await openRegistry(values.agent, { caFile: values['ca.file'], login });
   try {
     const { manifest } = await fetchImage(registry, image, values.platform, AbortSignal.timeout(DEADLINE_MS));
     const digests = distinct(manifest.blobs).map(({ digest }) => digest);

@@ -1,6 +1,6 @@
 /** Fetches all blobs of an image, a few at a time as containerd does, each checked by its digest. */
 import { createHash } from 'node:crypto';
-import type { ImageReference, ManifestDescriptor } from '#oci';
+import { type Digest, digestAlgorithm, type ImageReference, type ManifestDescriptor } from '#oci';
 import type { FileSink, Layout } from './layout.ts';
 import { type FetchedManifest, fetchImage, type Registry } from './registry.ts';
 
@@ -52,7 +52,7 @@ export async function pullImage(options: {
         await registry.blob({
           image,
           descriptor,
-          sink: sink ?? discard(),
+          sink: sink ?? discard(descriptor.digest),
           onBytes: (count) => {
             received += count;
             observer.bytes?.(descriptor, count);
@@ -108,13 +108,13 @@ async function inParallel<T>(
 }
 
 /** Only hashes. */
-function discard(): {
+function discard(digest: Digest): {
   prefix: number;
   hash: ReturnType<typeof createHash>;
   write(): Promise<void>;
   restart(): Promise<void>;
 } {
-  return { prefix: 0, hash: createHash('sha256'), async write() {}, async restart() {} };
+  return { prefix: 0, hash: createHash(digestAlgorithm(digest)), async write() {}, async restart() {} };
 }
 
 async function closeQuietly(sink: FileSink | undefined): Promise<void> {

@@ -6,7 +6,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { type Digest, digestHex, type ManifestDescriptor } from '#oci';
+import { type Digest, digestAlgorithm, digestHex, type ManifestDescriptor } from '#oci';
 import { CommandError } from './errors.ts';
 import type { BlobSink } from './registry.ts';
 
@@ -38,18 +38,25 @@ interface Index {
 }
 
 export async function openLayout(folder: string): Promise<Layout> {
-  const blobs = path.join(folder, 'blobs', 'sha256');
-  await mkdir(blobs, { recursive: true });
+  // The folder of sha256 is a part of every layout; another algorithm's is made with its first blob.
+  await mkdir(path.join(folder, 'blobs', 'sha256'), { recursive: true });
   await writeDurably(path.join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n');
-  const fileOf = (digest: Digest): string => path.join(blobs, digestHex(digest));
+  const fileOf = (digest: Digest): string =>
+    path.join(folder, 'blobs', digestAlgorithm(digest), digestHex(digest));
+  const roomFor = async (digest: Digest): Promise<string> => {
+    const file = fileOf(digest);
+    const made = await mkdir(path.dirname(file), { recursive: true });
+    if (made !== undefined) await syncFolder(path.dirname(made));
+    return file;
+  };
   return {
     async holds({ digest, size }) {
       const file = fileOf(digest);
       const info = await stat(file).catch(() => undefined);
-      return info?.size === size && (await hashFile(file)).digest('hex') === digestHex(digest);
+      return info?.size === size && (await hashFile(file, digest)).digest('hex') === digestHex(digest);
     },
-    sink: (digest) => openSink(`${fileOf(digest)}.partial`, fileOf(digest)),
-    put: (digest, bytes) => writeDurably(fileOf(digest), bytes),
+    sink: async (digest) => openSink(await roomFor(digest), digest),
+    put: async (digest, bytes) => writeDurably(await roomFor(digest), bytes),
     async name(descriptor, name) {
       const file = path.join(folder, 'index.json');
       const index = await readIndex(file);
@@ -60,12 +67,13 @@ export async function openLayout(folder: string): Promise<Layout> {
   };
 }
 
-async function openSink(partial: string, final: string): Promise<FileSink> {
+async function openSink(final: string, digest: Digest): Promise<FileSink> {
+  const partial = `${final}.partial`;
   const prefix = await stat(partial).then(
     (info) => info.size,
     () => 0,
   );
-  const hash = prefix > 0 ? await hashFile(partial) : createHash('sha256');
+  const hash = prefix > 0 ? await hashFile(partial, digest) : createHash(digestAlgorithm(digest));
   const file: FileHandle = await open(partial, 'a');
   return {
     prefix,
@@ -84,8 +92,8 @@ async function openSink(partial: string, final: string): Promise<FileSink> {
   };
 }
 
-async function hashFile(file: string): Promise<Hash> {
-  const hash = createHash('sha256');
+async function hashFile(file: string, digest: Digest): Promise<Hash> {
+  const hash = createHash(digestAlgorithm(digest));
   for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 }))
     hash.update(chunk as Buffer);
   return hash;

@@ -2,17 +2,20 @@
 import { optional, path, url, withDefault } from '#config';
 import type { HttpClient } from '#http';
 import { CommandError } from './errors.ts';
+import { type Login, loginOptions } from './login.ts';
 
 const MAX_BYTES = 16 * 1024 * 1024;
 
 export const originUrlOptions = {
   url: withDefault(url, 'http://127.0.0.1:5000', 'URL of the origin'),
   'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
+  ...loginOptions,
 } as const;
 
 /** The JSON that a management request was answered with. @throws CommandError for any other answer */
 export async function askManagement<T>(
   client: HttpClient,
+  login: Login,
   method: 'GET' | 'POST',
   where: string,
   signal: AbortSignal,
@@ -21,7 +24,11 @@ export async function askManagement<T>(
   const response = await client.request(where, { method, signal });
   const text = (await client.read(response, MAX_BYTES)).toString('utf8');
   if (response.status === 404) throw new CommandError(`${where} answered 404: is this ${program}?`);
-  if (response.status >= 300) throw new CommandError(`${where} answered ${response.status}: ${detail(text)}`);
+  if (response.status >= 300) {
+    const advice = login.advice(response.status, where);
+    const reason = [detail(text), advice].filter((part) => part !== '').join('; ');
+    throw new CommandError(`${where} answered ${response.status}: ${reason}`);
+  }
   return JSON.parse(text) as T;
 }
 

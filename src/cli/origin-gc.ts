@@ -1,6 +1,6 @@
-import { createHttpClient } from '#http';
 import { defineCommand } from './command.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
+import { loginOf, loginSwitches } from './login.ts';
 import { askManagement, originUrlOptions } from './management.ts';
 import { formatBytes, formatTable } from './text.ts';
 
@@ -30,13 +30,24 @@ export const originGc = defineCommand({
   operands: '',
   operandCount: [0, 0],
   options: originUrlOptions,
-  switches: { 'dry-run': 'only say what would go now', json: 'one JSON object: the report' },
+  switches: {
+    'dry-run': 'only say what would go now',
+    json: 'one JSON object: the report',
+    ...loginSwitches,
+  },
   configFile: 'none',
   run: async ({ values, has }) => {
-    const client = await createHttpClient({ caFile: values['ca.file'], stallTimeoutMs: DEADLINE_MS });
+    const login = await loginOf(values, has, [values.url]);
+    const client = await login.client({ caFile: values['ca.file'], stallTimeoutMs: DEADLINE_MS });
     try {
       const where = `${values.url}/api/v1/gc?dryRun=${has('dry-run')}`;
-      const report = await askManagement<Report>(client, 'POST', where, AbortSignal.timeout(DEADLINE_MS));
+      const report = await askManagement<Report>(
+        client,
+        login,
+        'POST',
+        where,
+        AbortSignal.timeout(DEADLINE_MS),
+      );
       process.stdout.write(has('json') ? `${JSON.stringify(report)}\n` : text(report));
       return report.failures === 0 ? EXIT_DONE : EXIT_FAILED;
     } finally {

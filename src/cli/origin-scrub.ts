@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { createHttpClient } from '#http';
 import { defineCommand } from './command.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
+import { loginOf, loginSwitches } from './login.ts';
 import { askManagement, originUrlOptions } from './management.ts';
 import { formatBytes, formatTable } from './text.ts';
 
@@ -33,12 +33,19 @@ export const originScrub = defineCommand({
   operands: '',
   operandCount: [0, 0],
   options: originUrlOptions,
-  switches: { json: 'one JSON object: the report' },
+  switches: { json: 'one JSON object: the report', ...loginSwitches },
   configFile: 'none',
   run: async ({ values, has }) => {
-    const client = await createHttpClient({ caFile: values['ca.file'] });
+    const login = await loginOf(values, has, [values.url]);
+    const client = await login.client({ caFile: values['ca.file'] });
     const ask = (method: 'GET' | 'POST') =>
-      askManagement<State>(client, method, `${values.url}/api/v1/scrub`, AbortSignal.timeout(DEADLINE_MS));
+      askManagement<State>(
+        client,
+        login,
+        method,
+        `${values.url}/api/v1/scrub`,
+        AbortSignal.timeout(DEADLINE_MS),
+      );
     try {
       let state = await ask('POST');
       while (state.running) {

@@ -5,6 +5,7 @@ import { UsageError } from './errors.ts';
 import { EXIT_DONE } from './exit.ts';
 import { pullImage } from './image.ts';
 import { openLayout } from './layout.ts';
+import { loginOf, loginOptions, loginSwitches } from './login.ts';
 import { createProgress } from './progress.ts';
 import { hostPlatform, openRegistry } from './registry.ts';
 import { formatBytes, formatRate, formatSeconds } from './text.ts';
@@ -43,13 +44,15 @@ export const pull = defineCommand({
     'oci-layout': optional(path, 'folder that becomes an OCI image layout'),
     platform,
     'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
+    ...loginOptions,
   },
-  switches: { json: 'progress and result as JSON, one object a line' },
+  switches: { json: 'progress and result as JSON, one object a line', ...loginSwitches },
   configFile: 'none',
   run: async ({ values, operands, has }) => {
     const image = imageOperand(operands[0] ?? '');
     const json = has('json');
-    const registry = await openRegistry(values.agent, { caFile: values['ca.file'] });
+    const login = await loginOf(values, has, [values.agent]);
+    const registry = await openRegistry(values.agent, { caFile: values['ca.file'], login });
     const progress = createProgress(process.stdout, json);
     try {
       const folder = values['oci-layout'];

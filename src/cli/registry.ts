@@ -7,6 +7,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createHttpClient, type HttpClient, type HttpResponse } from '#http';
 import {
   type Digest,
+  digestAlgorithm,
+  digestOf,
+  digestOfHex,
   type ImageReference,
   isIndexMediaType,
   MANIFEST_MEDIA_TYPES,
@@ -15,10 +18,9 @@ import {
   type ManifestDescriptor,
   parseDigest,
   parseManifest,
-  sha256DigestOf,
-  toSha256Digest,
 } from '#oci';
 import { CommandError } from './errors.ts';
+import type { Login } from './login.ts';
 
 export interface FetchedManifest {
   readonly digest: Digest;
@@ -60,15 +62,18 @@ const MAX_ERROR_BYTES = 64 * 1024;
 
 export async function openRegistry(
   base: string,
-  options: { readonly caFile?: string | undefined } = {},
+  options: { readonly caFile?: string | undefined; readonly login?: Login } = {},
 ): Promise<Registry> {
-  const client = await createHttpClient({ caFile: options.caFile, stallTimeoutMs: STALL_MS });
+  const { caFile, login } = options;
+  const settings = { caFile, stallTimeoutMs: STALL_MS };
+  const client = await (login ? login.client(settings) : createHttpClient(settings));
+  const server: Server = { base, client, advice: (status) => login?.advice(status, base) ?? '' };
   return {
-    manifest: (image, signal) => fetchManifest(client, base, image, signal),
-    blob: (request) => fetchBlob(client, base, request),
+    manifest: (image, signal) => fetchManifest(server, image, signal),
+    blob: (request) => fetchBlob(server, request),
     async small(path, maxBytes) {
       const response = await client.request(`${base}${path}`);
-      if (response.status !== 200) throw await refusal(client, response, path);
+      if (response.status !== 200) throw await refusal(server, response, path);
       return client.read(response, maxBytes);
     },
     close: () => client.close(),
@@ -81,34 +86,39 @@ export function repositoryPath(image: ImageReference, part: string): string {
   return `/v2/${image.repository}/${part}${query}`;
 }
 
+/** Who is asked. */
+interface Server {
+  readonly base: string;
+  readonly client: HttpClient;
+  /** What a user can do about an answer of this status. */
+  advice(status: number): string;
+}
+
 async function fetchManifest(
-  client: HttpClient,
-  base: string,
+  server: Server,
   image: ImageReference,
   signal: AbortSignal | undefined,
 ): Promise<FetchedManifest> {
+  const { base, client } = server;
   const { reference } = image;
   const name = reference.kind === 'tag' ? reference.tag : reference.digest;
   const response = await client.request(`${base}${repositoryPath(image, `manifests/${name}`)}`, {
     headers: { accept: MANIFEST_MEDIA_TYPES.join(', ') },
     ...(signal && { signal }),
   });
-  if (response.status !== 200) throw await refusal(client, response, `manifest ${name}`);
+  if (response.status !== 200) throw await refusal(server, response, `manifest ${name}`);
   const bytes = await client.read(response, MAX_MANIFEST_BYTES);
-  const digest = sha256DigestOf(bytes);
   const told = response.headers['docker-content-digest'];
   const expected = reference.kind === 'digest' ? reference.digest : told && parseDigest(told);
+  const digest = digestOf(expected ? digestAlgorithm(expected) : 'sha256', bytes);
   if (expected && expected !== digest) {
     throw new CommandError(`the manifest ${name} that ${base} sent is ${digest}, not ${expected}`);
   }
   return { digest, bytes, manifest: parseManifest(bytes, response.headers['content-type']) };
 }
 
-async function fetchBlob(
-  client: HttpClient,
-  base: string,
-  request: Parameters<Registry['blob']>[0],
-): Promise<void> {
+async function fetchBlob(server: Server, request: Parameters<Registry['blob']>[0]): Promise<void> {
+  const { base, client } = server;
   const { image, descriptor, sink, signal } = request;
   const path = repositoryPath(image, `blobs/${descriptor.digest}`);
   let hash = sink.hash;
@@ -116,7 +126,7 @@ async function fetchBlob(
   let failures = 0;
   const restart = async (): Promise<void> => {
     await sink.restart();
-    hash = createHash('sha256');
+    hash = createHash(digestAlgorithm(descriptor.digest));
     received = 0;
   };
   if (received > descriptor.size) await restart();
@@ -130,7 +140,7 @@ async function fetchBlob(
       });
       if (received > 0 && (response.status === 200 || response.status === 416)) await restart();
       if (response.status !== 200 && !isContinuation(response, received)) {
-        throw await refusal(client, response, `blob ${descriptor.digest}`);
+        throw await refusal(server, response, `blob ${descriptor.digest}`);
       }
       for await (const chunk of response.body as AsyncIterable<Buffer>) {
         received += chunk.length;
@@ -149,7 +159,7 @@ async function fetchBlob(
     if (failures >= ATTEMPTS || isFinal(failure)) throw failure;
     await delay(FIRST_WAIT_MS * 2 ** (failures - 1), undefined, signal && { signal });
   }
-  const digest = toSha256Digest(hash.digest());
+  const digest = digestOfHex(hash.digest('hex'));
   if (digest === descriptor.digest) return;
   await sink.restart();
   throw new CommandError(`the blob that ${base} sent is ${digest}, not ${descriptor.digest}`);
@@ -176,15 +186,16 @@ class Refusal extends CommandError {
 }
 
 /** The server's own reason, from the OCI envelope or problem details, in one line. */
-async function refusal(client: HttpClient, response: HttpResponse, what: string): Promise<Refusal> {
-  const body = await client.read(response, MAX_ERROR_BYTES).then(
+async function refusal(server: Server, response: HttpResponse, what: string): Promise<Refusal> {
+  const body = await server.client.read(response, MAX_ERROR_BYTES).then(
     (bytes) => bytes.toString('utf8'),
     () => '',
   );
-  const reason = reasonIn(body);
+  const { status } = response;
+  const reasons = [reasonIn(body), server.advice(status)].filter((reason) => reason !== '');
   return new Refusal(
-    response.status,
-    `${what}: the server answered ${response.status}${reason && `, ${reason}`}`,
+    status,
+    [`${what}: the server answered ${status}`, reasons.join('; ')].filter(Boolean).join(', '),
   );
 }
 

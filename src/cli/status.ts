@@ -1,8 +1,9 @@
 import { optional, path, repeated, url } from '#config';
-import { createHttpClient, type HttpClient } from '#http';
+import type { HttpClient } from '#http';
 import { defineCommand } from './command.ts';
 import { explain } from './errors.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
+import { type Login, loginOf, loginOptions, loginSwitches } from './login.ts';
 import { formatTable } from './text.ts';
 
 const DEFAULT_URLS = ['http://127.0.0.1:5000', 'http://127.0.0.1:5001'];
@@ -17,16 +18,18 @@ export const status = defineCommand({
   options: {
     url: repeated(url, `URL of an origin or agent; without any: ${DEFAULT_URLS.join(' and ')}`),
     'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
+    ...loginOptions,
   },
-  switches: { json: 'one JSON object a program, as it answered' },
+  switches: { json: 'one JSON object a program, as it answered', ...loginSwitches },
   configFile: 'none',
   run: async ({ values, has }) => {
-    const client = await createHttpClient({ caFile: values['ca.file'] });
     const urls = values.url.length > 0 ? values.url : DEFAULT_URLS;
+    const login = await loginOf(values, has, urls);
+    const client = await login.client({ caFile: values['ca.file'] });
     let failed = 0;
     try {
       for (const base of urls) {
-        const answer = await statusOf(client, base);
+        const answer = await statusOf(client, login, base);
         if (answer.problem !== undefined) failed += 1;
         process.stdout.write(
           has('json')
@@ -46,12 +49,15 @@ interface Answer {
   readonly problem?: string;
 }
 
-async function statusOf(client: HttpClient, base: string): Promise<Answer> {
+async function statusOf(client: HttpClient, login: Login, base: string): Promise<Answer> {
   try {
     const signal = AbortSignal.timeout(DEADLINE_MS);
     const response = await client.request(`${base}/api/v1/status`, { signal });
     const body = (await client.read(response, MAX_BYTES)).toString('utf8');
-    if (response.status !== 200) return { problem: `answered ${response.status}: is this a Shoal program?` };
+    if (response.status !== 200) {
+      const advice = login.advice(response.status, base) || 'is this a Shoal program?';
+      return { problem: `answered ${response.status}: ${advice}` };
+    }
     return { status: JSON.parse(body) };
   } catch (error) {
     return { problem: explain(error).join('; ') };

@@ -7,6 +7,7 @@ import { defineCommand } from './command.ts';
 import { CommandError, UsageError } from './errors.ts';
 import { EXIT_DONE } from './exit.ts';
 import { distinct } from './image.ts';
+import { loginOf, loginOptions, loginSwitches } from './login.ts';
 import { imageOperand, platform } from './pull.ts';
 import { fetchImage, openRegistry, type Registry, repositoryPath } from './registry.ts';
 import { formatBytes } from './text.ts';
@@ -30,13 +31,17 @@ export const torrent = defineCommand({
     ),
     platform,
     'ca.file': optional(pathKind, 'PEM file of authorities to trust, beside the built-in ones'),
+    ...loginOptions,
   },
-  switches: { json: 'one JSON object a torrent: digest, infohash, size, file' },
+  switches: { json: 'one JSON object a torrent: digest, infohash, size, file', ...loginSwitches },
   configFile: 'none',
   run: async ({ values, operands, has }) => {
-    const registry = await openRegistry(values.origin, { caFile: values['ca.file'] });
+    const login = await loginOf(values, has, [values.origin]);
+    const registry = await openRegistry(values.origin, { caFile: values['ca.file'], login });
     try {
       const { image, digests } = await blobsOf(registry, operands[0] ?? '', values.name, values.platform);
+      // What was given to a user holds URLs that are signed for that user.
+      const mode = login.knows(values.origin) ? 0o600 : 0o666;
       const fileFor = await destination(values.output, digests.length);
       for (const digest of digests) {
         const bytes = await registry.small(
@@ -45,7 +50,7 @@ export const torrent = defineCommand({
         );
         const { infoHash, length } = parseMetainfo(bytes);
         const file = fileFor(digest);
-        await writeFile(`${file}.tmp`, bytes, { flush: true });
+        await writeFile(`${file}.tmp`, bytes, { flush: true, mode });
         await rename(`${file}.tmp`, file);
         process.stdout.write(
           has('json')
@@ -66,7 +71,7 @@ async function blobsOf(
   name: string | undefined,
   platformName: string,
 ): Promise<{ readonly image: ImageReference; readonly digests: readonly Digest[] }> {
-  if (/^sha256:/.test(operand)) {
+  if (/^sha(?:256|512):/.test(operand)) {
     const digest = orUsage(() => parseDigest(operand));
     if (name === undefined) throw new UsageError('a bare digest needs its repository: --name library/app');
     const repository = orUsage(() => parseRepositoryName(name));

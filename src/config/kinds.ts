@@ -113,14 +113,19 @@ export const hostPortOrOff = kind<HostPort | 'off'>(
   (text) => (text === 'off' ? 'off' : hostPortOrUndefined(text)),
 );
 
-/** An http or https URL without query and fragment; a slash at its end is dropped. */
-export const url = kind('URL', 'a URL such as http://127.0.0.1:5000', (text) => {
+/**
+ * An http or https URL without query and fragment; a slash at its end is dropped. One with a user name
+ * or password is refused: URLs are printed, logged and told to other members.
+ */
+export const url = kind('URL', 'a URL such as http://127.0.0.1:5000, without a user name in it', (text) => {
   const parsed = URL.parse(text);
   const usable =
     parsed !== null &&
     /^https?:$/.test(parsed.protocol) &&
     parsed.search === '' &&
     parsed.hash === '' &&
+    parsed.username === '' &&
+    parsed.password === '' &&
     /^https?:\/\//i.test(text);
   return usable ? text.replace(/\/+$/, '') : undefined;
 });

@@ -137,7 +137,12 @@ function read(key: string, option: Option, setting: Setting | undefined, problem
     }
     const source = setting?.sources?.[index] ?? setting?.source;
     const reason = result.error.issues[0]?.message ?? `expected ${option.kind.expected}`;
-    problems.push(`${key}: '${text.slice(0, 200)}' (${source}) is wrong: ${reason}`);
+    problems.push(`${key}: '${withoutSecret(text).slice(0, 200)}' (${source}) is wrong: ${reason}`);
   }
   return option.list ? parsed : parsed[0];
+}
+
+/** A URL with `user:password@` is wrong everywhere, and its error must not show the password. */
+function withoutSecret(text: string): string {
+  return text.replace(/:\/\/[^/]*@/g, '://…@');
 }

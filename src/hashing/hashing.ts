@@ -16,6 +16,8 @@ export interface Hashing {
     pieces: Uint8Array,
     which: readonly number[],
   ): Promise<readonly boolean[]>;
+  /** SHA-1 of bytes in shared memory, hashed where they are. They must not change meanwhile. */
+  sha1(bytes: Uint8Array<SharedArrayBuffer>): Promise<Uint8Array>;
   /** The hex digest of a file. */
   digestFile(path: string, algorithm: DigestAlgorithm): Promise<string>;
   /** The hex sha256 of a file. */
@@ -103,6 +105,7 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
     hashPieces: async (path, pieceLength) => (await run({ op: 'pieces', path, pieceLength })) as Uint8Array,
     checkPieces: async (path, pieceLength, pieces, which) =>
       (await run({ op: 'check', path, pieceLength, pieces, which })) as readonly boolean[],
+    sha1: async (bytes) => (await run({ op: 'sha1', bytes })) as Uint8Array,
     digestFile: async (path, algorithm) => (await run({ op: 'digest', path, algorithm })) as string,
     sha256File: async (path) => (await run({ op: 'digest', path, algorithm: 'sha256' })) as string,
     followDigest(path, algorithm = 'sha256') {

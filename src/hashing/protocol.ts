@@ -1,6 +1,6 @@
 import type { DigestAlgorithm } from '#oci';
 
-/** What the pool and its worker threads say to each other. Only names and numbers cross, never bytes of a blob. */
+/** What the pool and its worker threads say to each other. Only names, numbers and memory that both share cross: no byte of a blob is copied. */
 export type Job =
   | { readonly op: 'pieces'; readonly path: string; readonly pieceLength: number }
   | {
@@ -10,6 +10,7 @@ export type Job =
       readonly pieces: Uint8Array;
       readonly which: readonly number[];
     }
+  | { readonly op: 'sha1'; readonly bytes: Uint8Array<SharedArrayBuffer> }
   | { readonly op: 'digest'; readonly path: string; readonly algorithm: DigestAlgorithm }
   | {
       readonly op: 'follow';

@@ -80,6 +80,8 @@ function run(job: Job): JobResult {
           return hashPiece(fd, size, job.pieceLength, index).equals(expected);
         }),
       );
+    case 'sha1':
+      return createHash('sha1').update(job.bytes).digest();
     case 'digest':
       return withFile(job.path, (fd, size) => {
         const hash = createHash(job.algorithm);

@@ -263,10 +263,12 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       wake();
       return download;
     },
-    async release(infoHash) {
+    async release(infoHash, digest) {
       if (opening.has(infoHash)) released.add(infoHash);
-      const blob = blobs.get(infoHash);
-      if (blob !== undefined && !blob.owned) await blob.close('released');
+      for (const blob of [...blobs.values()]) {
+        const isMeant = blob.infoHash === infoHash || blob.digest === digest;
+        if (isMeant && !blob.owned) await blob.close('released');
+      }
     },
     peers() {
       const infos: PeerInfo[] = [];

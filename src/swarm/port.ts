@@ -6,8 +6,9 @@
  * (a `SeedStore` handed to the swarm is closed by the swarm when the blob falls idle).
  */
 import type { MemberAddress } from '#multiaddr';
+import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
-import type { InfoHash, Metainfo } from '#torrent';
+import type { InfoHash, Torrent } from '#torrent';
 
 /** How two members are connected; a label of the metrics. */
 export type Transport = 'tcp' | 'libp2p';
@@ -39,19 +40,27 @@ export interface PieceStore {
   read(position: number, into: Uint8Array): Promise<void>;
   /** Stores one verified piece; `has(piece)` is true once this resolves. Writing a held piece again is a no-op. */
   write(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void>;
+  /**
+   * Only of a store that was opened by a draft: asked for each piece whose hash has become known. Its bytes may be here
+   * from an earlier run: then they are checked, `has(piece)` is true, and the answer is where they came from.
+   */
+  recheck?(piece: number): Promise<PieceSource | undefined>;
 }
 
 /** Where a piece's bytes came from: other agents or the origin over the swarm, or HTTP. */
 export type PieceSource = 'peer' | 'origin-swarm' | 'origin-http' | 'upstream';
 
-/** A complete blob that can be seeded. The swarm closes it when nobody has asked for a while. */
+/** A blob that can be seeded. The swarm closes it when nobody has asked for a while. */
 export interface SeedStore extends PieceStore {
+  /** Only of a blob that still grows: called for each piece that `has` reports from now on. The answer ends that. */
+  onPiece?(listener: (piece: number) => void): () => void;
   close(): Promise<void>;
 }
 
 /** What `lookup` answers for an infohash that we can seed. */
 export interface Seed {
-  readonly metainfo: Metainfo;
+  /** The blob's, or its draft. */
+  readonly metainfo: Torrent;
   readonly store: SeedStore;
 }
 
@@ -100,10 +109,16 @@ export interface Swarm {
   readonly libp2p?: { readonly host: string; readonly port: number; readonly peerId: string } | undefined;
   /** Our 20-byte BitTorrent peer id in hex, for announces. */
   readonly peerId: string;
-  /** Starts to download one blob. One download a blob at a time; a second throws. */
-  download(options: { readonly metainfo: Metainfo; readonly store: PieceStore }): SwarmDownload;
-  /** Stops seeding this blob now (it is being evicted or deleted) and closes its store. */
-  release(infoHash: InfoHash): Promise<void>;
+  /**
+   * Starts to download one blob, by its metainfo or its draft. One download a blob at a time; a second throws.
+   * Of a draft no piece is asked for before its hash is known.
+   */
+  download(options: { readonly metainfo: Torrent; readonly store: PieceStore }): SwarmDownload;
+  /**
+   * Stops seeding this blob now (it is being evicted or deleted) and closes its store; with `digest` also what is open of it
+   * under another infohash, its draft's.
+   */
+  release(infoHash: InfoHash, digest?: Digest): Promise<void>;
   /** Connected members, for status pages. */
   peers(): PeerInfo[];
   /** Blobs that are open now, downloading or seeding. An idle blob is not among them. */
@@ -137,7 +152,7 @@ export interface SwarmDownload {
   /** While true the origin is neither met nor asked: its bytes come from another source. */
   spareOrigin(spared: boolean): void;
   /**
-   * A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong. The caller
+   * A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong or not known. The caller
    * does not touch the bytes again.
    */
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;

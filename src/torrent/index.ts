@@ -5,10 +5,25 @@
  */
 
 export { type MetainfoCatalog, openMetainfoCatalog } from './catalog.ts';
+export { createDraft, type Draft, type GrowingDraft, isDraftable } from './draft.ts';
+export {
+  createDraftParser,
+  DRAFT_END,
+  DRAFT_MEDIA_TYPE,
+  DRAFT_WAITING,
+  type DraftEvents,
+  type DraftHeader,
+  type DraftParser,
+  encodeDraftFailure,
+  encodeDraftHashes,
+  encodeDraftHeader,
+} from './draft-stream.ts';
 export { type InfoHash, parseInfoHash } from './info-hash.ts';
 export {
   createMetainfo,
   encodeMetainfo,
+  type HashGrowth,
+  knownPieces,
   MAX_METAINFO_BYTES,
   type Metainfo,
   MetainfoError,
@@ -18,4 +33,5 @@ export {
   pieceHash,
   pieceLengthFor,
   pieceSize,
+  type Torrent,
 } from './metainfo.ts';

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { formatMember, type MemberAddress, parseMembers } from '#multiaddr';
 import { type Digest, digestHex, digestOfHex } from '#oci';
-import { type Bencoded, BencodeError, decodeBencode, encodeBencode } from './bencode.ts';
+import { type Bencoded, BencodeError, decodeBencode, type Encodable, encodeBencode } from './bencode.ts';
 import type { InfoHash } from './info-hash.ts';
 
 const KIB = 1024;
@@ -28,18 +28,34 @@ export interface MetainfoSources {
   readonly peers: readonly MemberAddress[];
 }
 
-export interface Metainfo {
+/** What a swarm exchanges: a blob in pieces, under the name of an infohash. */
+export interface Torrent {
   readonly infoHash: InfoHash;
   readonly digest: Digest;
   /** Bytes of the blob. */
   readonly length: number;
   /** Bytes of each piece but the last. */
   readonly pieceLength: number;
-  /** SHA-1 of each piece, 20 bytes each, one after another. */
+  /** SHA-1 of each piece, 20 bytes each, one after another; only the first `growth.known` count while there is `growth`. */
   readonly pieces: Uint8Array;
-  /** The bencoded info dictionary, whose SHA-1 is the infohash. */
+  /** The bencoded dictionary whose SHA-1 is the infohash. */
   readonly info: Uint8Array;
   readonly sources: MetainfoSources;
+  /** Undefined when every piece hash is known: then this is metainfo. Else it is a draft (see draft.ts). */
+  readonly growth?: HashGrowth | undefined;
+}
+
+/** Piece hashes that become known from the first to the last. */
+export interface HashGrowth {
+  /** How many are known. */
+  readonly known: number;
+  /** Called each time that more are known. The answer ends that. */
+  onMore(listener: () => void): () => void;
+}
+
+/** A torrent whose piece hashes are all known. */
+export interface Metainfo extends Torrent {
+  readonly growth?: undefined;
 }
 
 export class MetainfoError extends Error {
@@ -49,7 +65,7 @@ export class MetainfoError extends Error {
   }
 }
 
-const NO_SOURCES: MetainfoSources = { announce: [], webSeeds: [], peers: [] };
+export const NO_SOURCES: MetainfoSources = { announce: [], webSeeds: [], peers: [] };
 
 /** Bytes of a piece, by the blob's size alone: at most some thousand pieces, at least one block. */
 export function pieceLengthFor(length: number): number {
@@ -60,17 +76,22 @@ export function pieceLengthFor(length: number): number {
   return 4 * MIB;
 }
 
-export function pieceCount(metainfo: Pick<Metainfo, 'length' | 'pieceLength'>): number {
+export function pieceCount(metainfo: Pick<Torrent, 'length' | 'pieceLength'>): number {
   return Math.ceil(metainfo.length / metainfo.pieceLength);
 }
 
 /** Bytes of piece `index`: the last one may be short. */
-export function pieceSize(metainfo: Pick<Metainfo, 'length' | 'pieceLength'>, index: number): number {
+export function pieceSize(metainfo: Pick<Torrent, 'length' | 'pieceLength'>, index: number): number {
   return Math.min(metainfo.pieceLength, metainfo.length - index * metainfo.pieceLength);
 }
 
+/** How many piece hashes are known, from the first piece. */
+export function knownPieces(torrent: Pick<Torrent, 'length' | 'pieceLength' | 'growth'>): number {
+  return torrent.growth?.known ?? pieceCount(torrent);
+}
+
 /** The SHA-1 of piece `index`, a view of 20 bytes. */
-export function pieceHash(metainfo: Pick<Metainfo, 'pieces'>, index: number): Uint8Array {
+export function pieceHash(metainfo: Pick<Torrent, 'pieces'>, index: number): Uint8Array {
   return metainfo.pieces.subarray(index * 20, index * 20 + 20);
 }
 
@@ -101,18 +122,22 @@ export function createMetainfo(blob: {
 /** The .torrent file, with these sources or the metainfo's own. */
 export function encodeMetainfo(metainfo: Metainfo, sources: MetainfoSources = metainfo.sources): Buffer {
   const { announce, webSeeds, peers } = sources;
-  const first = announce[0];
-  const before = encodeBencode({
-    ...(first !== undefined && { announce: first }),
-    ...(announce.length > 1 && { 'announce-list': [[...announce]] }),
-    'created by': 'shoal',
-  });
+  const before = encodeBencode({ ...announceKeys(announce), 'created by': 'shoal' });
   const after = encodeBencode({
     ...(peers.length > 0 && { peers: peers.flatMap(formatMember) }),
     ...(webSeeds.length > 0 && { 'url-list': [...webSeeds] }),
   });
   // `info` sorts between the two halves; its own bytes are kept, so the infohash is too.
   return Buffer.concat([before.subarray(0, -1), Buffer.from('4:info'), metainfo.info, after.subarray(1)]);
+}
+
+/** Trackers, as the keys of a .torrent say them. */
+export function announceKeys(announce: readonly string[]): Readonly<Record<string, Encodable>> {
+  const first = announce[0];
+  return {
+    ...(first !== undefined && { announce: first }),
+    ...(announce.length > 1 && { 'announce-list': [[...announce]] }),
+  };
 }
 
 /**
@@ -141,7 +166,8 @@ export function parseMetainfo(bytes: Uint8Array): Metainfo {
   return createMetainfo({ digest: digestOfHex(hex), length, pieces, sources: readSources(outer) });
 }
 
-function decode(bytes: Uint8Array): Bencoded {
+/** @throws MetainfoError for what is not canonical, or nested deeper than a .torrent is */
+export function decode(bytes: Uint8Array): Bencoded {
   try {
     return decodeBencode(bytes, 4);
   } catch (error) {
@@ -150,7 +176,8 @@ function decode(bytes: Uint8Array): Bencoded {
   }
 }
 
-function readSources(outer: ReadonlyMap<string, Bencoded>): MetainfoSources {
+/** The sources that a dictionary names under the keys of a .torrent, bounded. */
+export function readSources(outer: ReadonlyMap<string, Bencoded>): MetainfoSources {
   const announce = new Set<string>();
   for (const text of [...strings([outer.get('announce')]), ...strings(flat(outer.get('announce-list')))]) {
     if (/^(?:https?|udp):\/\//.test(text)) announce.add(text);

@@ -27,6 +27,10 @@ function pieceHashes(bytes: Buffer): Buffer {
 /** Serves `served` as the blob whose metainfo is `torrent`, by range, and nothing else. */
 async function lyingOrigin(t: Test, torrent: Buffer, served: Buffer): Promise<string> {
   const server = createServer((request, response) => {
+    if (request.url === '/v2/') {
+      response.writeHead(200, { 'shoal-access': 'open' }).end('{}');
+      return;
+    }
     if (request.url?.includes('/_shoal/torrents/')) {
       response.end(torrent);
       return;

@@ -423,11 +423,12 @@ t.test('too many failed log-ins: 429 at the token service, never on /v2', async 
   );
 });
 
-t.test('an agent with credentials pulls a private image; one without does not', async (t) => {
+t.test('an agent with credentials fetches a private image; one without does not', async (t) => {
   const { origin } = await guarded(t);
   const digest = await push(origin, 'team/app', randomBytes(600_000));
   const knows = await agentHere(t, [origin.url], {
     credentialsFor: () => ({ username: ROOT[0], password: ROOT[1] }),
+    rights: { mode: 'agent' },
   });
   const stranger = await agentHere(t, [origin.url]);
   t.equal((await pull(`${knows.url}/v2/team/app/blobs/${digest}`)).sha256, digest.slice('sha256:'.length));

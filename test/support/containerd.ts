@@ -15,8 +15,15 @@ const run = promisify(execFile);
 export interface Containerd {
   /** Runs `ctr` against this daemon and answers with its standard output. */
   ctr(...args: string[]): Promise<string>;
-  /** `ctr images pull` of `reference` with `mirror` as the only mirror of its registry. */
-  pull(reference: string, mirror: string): Promise<string>;
+  /**
+   * `ctr images pull` of `reference` with `mirror` as the only mirror of its registry. `authorization` goes
+   * into hosts.toml, `flags` to ctr.
+   */
+  pull(
+    reference: string,
+    mirror: string,
+    options?: { readonly flags?: readonly string[]; readonly authorization?: string },
+  ): Promise<string>;
 }
 
 export async function startContainerd(t: Test): Promise<Containerd> {
@@ -58,15 +65,19 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
   }
   return {
     ctr,
-    async pull(reference, mirror) {
+    async pull(reference, mirror, { flags = [], authorization } = {}) {
       const registry = reference.slice(0, reference.indexOf('/'));
       const hosts = path.join(home, 'hosts');
       await mkdir(path.join(hosts, registry), { recursive: true });
       await writeFile(
         path.join(hosts, registry, 'hosts.toml'),
-        `server = "https://${registry}"\n[host."${mirror}"]\n  capabilities = ["pull", "resolve"]\n`,
+        `server = "https://${registry}"\n[host."${mirror}"]\n  capabilities = ["pull", "resolve"]\n${
+          authorization === undefined
+            ? ''
+            : `  [host."${mirror}".header]\n    Authorization = "${authorization}"\n`
+        }`,
       );
-      return ctr('images', 'pull', '--hosts-dir', hosts, reference);
+      return ctr('images', 'pull', '--hosts-dir', hosts, ...flags, reference);
     },
   };
 }

@@ -100,13 +100,18 @@ export function someBytes(length: number): Buffer {
 }
 
 /** Pushes one blob, monolithic. */
-export async function pushBlob(url: string, repository: string, bytes: Buffer): Promise<Digest> {
+export async function pushBlob(
+  url: string,
+  repository: string,
+  bytes: Buffer,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Digest> {
   const digest = sha256DigestOf(bytes);
-  const begun = await fetch(`${url}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
+  const begun = await fetch(`${url}/v2/${repository}/blobs/uploads/`, { method: 'POST', headers });
   const location = new URL(begun.headers.get('location') ?? '', url);
   await begun.body?.cancel();
   location.searchParams.set('digest', digest);
-  const answer = await fetch(location, { method: 'PUT', body: new Uint8Array(bytes) });
+  const answer = await fetch(location, { method: 'PUT', headers, body: new Uint8Array(bytes) });
   const text = await answer.text();
   if (answer.status !== 201) throw new Error(`push of a blob answered ${answer.status}: ${text}`);
   return digest;
@@ -127,12 +132,13 @@ export async function pushImage(
   repository: string,
   tag: string,
   layers: readonly Buffer[],
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<PushedImage> {
   const config = Buffer.from(
     JSON.stringify({ architecture: 'amd64', os: 'linux', nonce: randomBytes(8).toString('hex') }),
   );
   const pushed: Digest[] = [];
-  for (const layer of [config, ...layers]) pushed.push(await pushBlob(url, repository, layer));
+  for (const layer of [config, ...layers]) pushed.push(await pushBlob(url, repository, layer, headers));
   const [configDigest, ...layerDigests] = pushed;
   if (!configDigest) throw new Error('no config');
   const manifest = Buffer.from(
@@ -153,7 +159,7 @@ export async function pushImage(
   );
   const answer = await fetch(`${url}/v2/${repository}/manifests/${tag}`, {
     method: 'PUT',
-    headers: { 'content-type': IMAGE_TYPE },
+    headers: { 'content-type': IMAGE_TYPE, ...headers },
     body: new Uint8Array(manifest),
   });
   const text = await answer.text();

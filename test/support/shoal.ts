@@ -107,8 +107,19 @@ export async function startProgram(
 /** Runs a command of `bin/shoal` to its end. */
 export async function runShoal(
   args: readonly string[],
+  options: {
+    /** What it reads from its standard input. */
+    readonly input?: string;
+    /** Beside the variables of this process. */
+    readonly env?: Readonly<Record<string, string | undefined>>;
+  } = {},
 ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
-  const child = spawn(bin, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(bin, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, ...options.env },
+  });
+  // A command that is refused ends without reading.
+  child.stdin.on('error', () => undefined).end(options.input ?? '');
   const [stdout, stderr, [code]] = await Promise.all([
     textOf(child.stdout),
     textOf(child.stderr),

@@ -3,8 +3,9 @@
  * upload; either way the object appears at once and whole. Memory is parts in flight times their
  * size, over all uploads of the store, because the slots are shared.
  */
-import type { FileHandle } from 'node:fs/promises';
+
 import { createHash } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
 import { readFully } from '../reader.ts';
 import type { Bucket, SignedBytes } from './bucket.ts';
 import { createSlots } from './slots.ts';

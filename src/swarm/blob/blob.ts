@@ -3,7 +3,7 @@
  * what to give; `dialer` whom to meet. A complete blob only shares. Of two connections with one
  * member, one stays.
  */
-import { type Metainfo, pieceCount, pieceSize } from '#torrent';
+import { pieceCount, pieceSize, type Torrent } from '#torrent';
 import { type AskedTally, createPeer, type Peer, type PeerEvents } from '../peer/index.ts';
 import type {
   DownloadStats,
@@ -36,13 +36,13 @@ const MAX_DIALLED_PEERS = 50;
 const REASON_COMPLETE = 'both have the whole blob';
 
 interface BlobOptions {
-  readonly metainfo: Metainfo;
+  readonly metainfo: Torrent;
   readonly commons: Commons;
   /** It is over: the engine forgets it. */
   readonly ended: () => void;
 }
 
-/** Opens a blob to seed it (`seed`), or to download it into `store`. */
+/** Opens a blob to seed it (`seed`), whole or while it grows, or to download it into `store`. */
 export function createBlob(
   options: BlobOptions & ({ readonly seed: SeedStore } | { readonly store: PieceStore }),
 ): { readonly blob: Blob; readonly download: SwarmDownload | undefined } {
@@ -62,6 +62,8 @@ export function createBlob(
   let discovered = false;
   let spared = false;
   let fetching: Fetching | undefined;
+  /** What ends our hearing of growth. */
+  const growing: (() => void)[] = [];
   const listeners: ((piece: number, source: PieceSource) => void)[] = [];
   const completed = Promise.withResolvers<void>();
   completed.promise.catch(() => undefined);
@@ -259,6 +261,7 @@ export function createBlob(
   async function close(reason: string): Promise<void> {
     if (closed) return;
     closed = true;
+    for (const stop of growing) stop();
     fetching?.close();
     sharing.close();
     for (const peer of [...peers.values()]) peer.close(reason);
@@ -280,6 +283,7 @@ export function createBlob(
       log,
       now,
       name: commons.peerId,
+      told: holdings.has,
       far: (peer) => distance(peer) > 0,
       settled(piece, source) {
         sharing.gained(piece);
@@ -347,12 +351,19 @@ export function createBlob(
   }
 
   if (!('seed' in options)) {
-    fetching = startFetching();
-    if (fetching.done) completed.resolve();
+    const fetch = startFetching();
+    fetching = fetch;
+    if (fetch.done) completed.resolve();
+    if (metainfo.growth !== undefined) {
+      growing.push(metainfo.growth.onMore(() => fetch.learn()));
+      fetch.learn();
+    }
   }
   if (complete()) sharing.completed();
+  if (seed?.onPiece !== undefined) growing.push(seed.onPiece((piece) => sharing.gained(piece)));
   const blob: Blob = {
     infoHash,
+    digest: metainfo.digest,
     get peers() {
       return peers.values();
     },

@@ -1,4 +1,5 @@
 /** What a blob's swarm shares with the others of its agent, and what the engine sees of it. */
+import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
 import type { Peer, SendMemory } from '../peer/index.ts';
@@ -38,6 +39,7 @@ export interface Commons {
 
 export interface Blob {
   readonly infoHash: InfoHash;
+  readonly digest: Digest;
   readonly peers: Iterable<Peer>;
   /** A download runs, or its owner has not left yet. */
   readonly owned: boolean;

@@ -1,6 +1,6 @@
 /** What the download side of a blob needs, and what it offers to the blob. */
 import type { Logger } from '#telemetry';
-import type { Metainfo } from '#torrent';
+import type { Torrent } from '#torrent';
 import type { AskedTally, Peer } from '../peer/index.ts';
 import type { PieceSource, PieceStore } from '../port.ts';
 import type { RateLimiter } from '../rate/index.ts';
@@ -8,7 +8,8 @@ import type { PieceMemory, Sender } from './pieces.ts';
 import type { Verifier } from './verifier.ts';
 
 export interface FetchingOptions {
-  readonly metainfo: Metainfo;
+  /** Of a draft only pieces whose hash is known are asked for. */
+  readonly metainfo: Torrent;
   readonly store: PieceStore;
   readonly memory: PieceMemory;
   readonly verifier: Verifier;
@@ -19,6 +20,8 @@ export interface FetchingOptions {
   readonly now: () => number;
   /** Our peer id, the name by which the members of a zone agree who fetches what. */
   readonly name: string;
+  /** Whether a peer told that it has this piece. */
+  readonly told: (peer: Peer, piece: number) => boolean;
   /** Whether a peer is outside our zone. */
   readonly far: (peer: Peer) => boolean;
   /** A piece is verified and stored. */
@@ -52,6 +55,8 @@ export interface Fetching {
   /** Fills `into` from `position` with stored bytes that are still in memory; false when they are not. */
   recall(position: number, into: Uint8Array): boolean;
   prioritise(from: number, to: number): void;
+  /** More piece hashes are known. */
+  learn(): void;
   /** While true no connected origin is asked. */
   spareOrigin(spared: boolean): void;
   lend(piece: number): Uint8Array<SharedArrayBuffer> | undefined;

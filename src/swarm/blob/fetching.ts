@@ -5,7 +5,7 @@
  * A piece's way: picked → blocks arrive in its buffer → hashed off the event loop → written once →
  * `settled`. A piece that fails its hash is fetched again whole from one member, which shows who lied.
  */
-import { pieceCount, pieceHash, pieceSize } from '#torrent';
+import { knownPieces, pieceCount, pieceHash, pieceSize } from '#torrent';
 import type { Peer } from '../peer/index.ts';
 import { createPicker, type PickerPeer, pipelineBlocks } from '../picker/index.ts';
 import type { PieceSource } from '../port.ts';
@@ -85,6 +85,9 @@ export function createFetching(options: FetchingOptions): Fetching {
   const meter = createMeter(now());
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
+  /** Of a draft the pieces that were learnt of: for now the others are nobody's. */
+  let known = metainfo.growth === undefined ? count : 0;
+  let learning: Promise<void> = Promise.resolve();
   /** The pieces that clients wait for; none yet. */
   let urgent = { from: 0, to: -1 };
   let originSpared = false;
@@ -178,7 +181,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     for (const [peer, source] of sources) {
       if (!source.seed || at - peer.connectedAt < ONLY_SEEDS_MS) return;
     }
-    for (let piece = urgent.from; piece <= urgent.to; piece++) {
+    for (let piece = urgent.from; piece <= Math.min(urgent.to, known - 1); piece++) {
       if (store.has(piece) || picker.availability(piece) > 0) continue;
       for (const peer of sources.keys()) picker.have(peer, piece);
     }
@@ -190,6 +193,38 @@ export function createFetching(options: FetchingOptions): Fetching {
 
   const hashOffered = (bytes: Uint8Array): Promise<Uint8Array> =>
     pieces.isLent(bytes) ? options.verifier.sha1(bytes).catch(() => sha1OfCopy(bytes)) : sha1OfCopy(bytes);
+
+  /** What a peer has of the pieces whose hash is known. */
+  function knownOf(bits: Uint8Array): Uint8Array {
+    if (known === count) return bits;
+    const some = bits.slice();
+    for (let piece = known; piece < count; piece++) {
+      some[piece >> 3] = (some[piece >> 3] ?? 0) & ~(0x80 >> (piece & 7));
+    }
+    return some;
+  }
+
+  /** Looks for the bytes of newly known pieces in the store, and then at who has them. */
+  async function learn(): Promise<void> {
+    const before = known;
+    const upTo = knownPieces(metainfo);
+    for (let piece = before; piece < upTo && !closed; piece++) {
+      const source = await store.recheck?.(piece).catch(() => undefined);
+      if (source !== undefined) settle(piece, source, undefined);
+    }
+    if (closed || done) return;
+    known = upTo;
+    for (const peer of sources.keys()) {
+      for (let piece = before; piece < known; piece++) if (options.told(peer, piece)) gains(peer, piece);
+    }
+    filling.ask();
+  }
+
+  /** The peer has a piece whose hash is known. */
+  function gains(peer: Peer, piece: number): void {
+    picker.have(peer, piece);
+    if (!done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
+  }
 
   async function verify(open: OpenPiece): Promise<void> {
     const { piece, bytes } = open;
@@ -242,11 +277,11 @@ export function createFetching(options: FetchingOptions): Fetching {
     return fromOrigin * 2 > open.senders.length ? 'origin-swarm' : 'peer';
   }
 
-  function settle(piece: number, source: PieceSource, stored: Uint8Array): void {
+  function settle(piece: number, source: PieceSource, stored: Uint8Array | undefined): void {
     if (closed) return;
     picker.verified(piece);
     pieces.close(piece, pieces.get(piece)?.bytes === stored ? 'stored' : 'in use');
-    pieces.keepRecent(piece, stored);
+    if (stored !== undefined) pieces.keepRecent(piece, stored);
     options.settled(piece, source);
     if (picker.missing === 0 && !done) {
       done = true;
@@ -327,7 +362,7 @@ export function createFetching(options: FetchingOptions): Fetching {
       for (const { piece, offset } of peer.requests()) peer.giveUp(piece, offset);
       picker.leave(peer);
       picker.join(peer, about(peer));
-      picker.bitfield(peer, bits);
+      picker.bitfield(peer, knownOf(bits));
       fill(peer);
     },
     leave(peer) {
@@ -338,12 +373,15 @@ export function createFetching(options: FetchingOptions): Fetching {
       filling.ask();
     },
     have(peer, piece) {
-      picker.have(peer, piece);
-      if (!done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
+      if (piece < known) gains(peer, piece);
+    },
+    learn() {
+      learning = learning.then(learn);
     },
     pieces(peer, bits) {
-      if (bits === 'all') picker.haveAll(peer);
-      else picker.bitfield(peer, bits);
+      if (bits !== 'all') picker.bitfield(peer, knownOf(bits));
+      else if (known === count) picker.haveAll(peer);
+      else for (let piece = 0; piece < known; piece++) picker.have(peer, piece);
       if (!done && picker.wants(peer)) peer.setInterested(true);
     },
     choked(peer, dropped) {
@@ -417,7 +455,8 @@ export function createFetching(options: FetchingOptions): Fetching {
         });
       }),
     async offer(piece, bytes, source) {
-      if (closed || piece < 0 || piece >= count || bytes.length !== sizeOf(piece)) return false;
+      if (piece >= known) await learning;
+      if (closed || piece < 0 || piece >= known || bytes.length !== sizeOf(piece)) return false;
       try {
         if (store.has(piece)) return true;
         if (!equal(await hashOffered(bytes), pieceHash(metainfo, piece))) return false;

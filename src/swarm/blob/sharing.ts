@@ -2,7 +2,8 @@
  * The upload side of one blob: which of our pieces we announce to whom, and who may download from
  * us. While we download, everybody hears of each piece as we get it. Once we have the whole blob,
  * the first member that connects is told so, and those that join it are shown a few pieces at a
- * time (super-seeding), so that each piece leaves us about once and they exchange the rest.
+ * time (super-seeding), so that each piece leaves us about once and they exchange the rest. A seed
+ * that still grows shows what it has in the same way.
  */
 import { createChoker } from '../choker/index.ts';
 import type { Peer } from '../peer/index.ts';
@@ -20,6 +21,8 @@ const MIN_TURN_BYTES = 512 * 1024;
 /** The peer ids of our own kind begin so. Other clients are told all our pieces: super-seeding is nothing that they need to bear. */
 const OUR_KIND = Buffer.from('-SH').toString('hex');
 const REVEAL_MS = 250;
+
+const isOurKind = (peer: Peer): boolean => peer.peerId.startsWith(OUR_KIND);
 
 export interface SharingOptions {
   readonly pieceCount: number;
@@ -45,7 +48,7 @@ export interface Sharing {
   sent(peer: Peer, bytes: number): void;
   /** We have this piece now. */
   gained(piece: number): void;
-  /** We have the whole blob now. */
+  /** We only seed from now on: what we have, and what `gained` tells. */
   completed(): void;
   /** The peer became interested in our pieces, or not. */
   interested(): void;
@@ -88,6 +91,11 @@ export function createSharing(options: SharingOptions): Sharing {
     for (const { peer, piece } of seeding.revealAll(at)) peer.announce(piece, 'now');
   }
 
+  function isWhole(): boolean {
+    for (let piece = 0; piece < options.pieceCount; piece++) if (!options.holds(piece)) return false;
+    return true;
+  }
+
   function isEmpty(): boolean {
     if (gained) return false;
     for (let piece = 0; piece < options.pieceCount; piece++) if (options.holds(piece)) return false;
@@ -100,8 +108,8 @@ export function createSharing(options: SharingOptions): Sharing {
         peer.greet(isEmpty() ? 'none' : 'held', false);
         return;
       }
-      const everything = !peer.peerId.startsWith(OUR_KIND);
-      peer.greet(everything ? 'all' : 'none', true);
+      const everything = !isOurKind(peer);
+      peer.greet(everything ? (isWhole() ? 'all' : 'held') : 'none', true);
       seeding.join(peer, now(), everything);
       reveal();
     },
@@ -131,12 +139,18 @@ export function createSharing(options: SharingOptions): Sharing {
     },
     gained(piece) {
       gained = true;
+      if (seeding !== undefined) {
+        seeding.gained(piece);
+        for (const peer of holdings.peers()) if (!isOurKind(peer)) peer.announce(piece, 'now');
+        reveal();
+        return;
+      }
       // Who has it already only counts it: a message each would be most of what small swarms send.
       for (const peer of holdings.peers()) peer.announce(piece, holdings.has(peer, piece) ? 'later' : 'now');
       deciding.ask();
     },
     completed() {
-      seeding = createSeeding({ pieceCount: options.pieceCount });
+      seeding = createSeeding({ pieceCount: options.pieceCount, held: options.holds });
       choker = createChoker({ slots: Number.POSITIVE_INFINITY, turnBytes });
       for (const peer of holdings.peers()) {
         // These know all our pieces; what they have still counts as seen.

@@ -1,16 +1,22 @@
 /**
  * Owns what was shown to whom, and what peers were seen to have. Each turn shows, in order:
- * 1. pieces that nobody was shown and nobody has, to the peers that have been shown least and have room
+ * 1. pieces that nobody was shown and nobody has, in turn to the peers that have room; who did not pass on
+ *    what it was shown in the last seconds comes later, so that a slow peer is shown little
  * 2. when there are none left: nothing, for the others have them all and will pass them on
  * 3. except to a hungry peer (it got no piece from anybody for its patience): the rarest that it lacks,
- *    until it gets a piece from somebody else. So a peer that meets nobody but us gets everything.
+ *    until it gets a piece from somebody else. So a peer that meets nobody but us gets everything, and
+ *    many such peers get it at the same pace.
  * Only so many pieces are shown and not taken at a time as leave in about a second: a piece that is
  * whole early is passed on early, and many pieces sent at once are all whole late.
  * A piece whose last known holder left is as one that was never shown.
  */
 
+import { createFresh } from './fresh.ts';
+
 export interface SeedingOptions {
   readonly pieceCount: number;
+  /** Whether we have this piece, and may show it; of others we are told by `gained`. Default: all of them. */
+  readonly held?: (piece: number) => boolean;
   /** In [0, 1). Default Math.random. */
   readonly random?: () => number;
   /** Pieces that one peer may have been shown and not yet taken, while others wait. Default 2. */
@@ -35,6 +41,8 @@ export interface Seeding<P> {
   readonly unrevealed: number;
   /** `observed`: it knows our pieces already; what it has counts, but nothing is shown to it. */
   join(peer: P, now: number, observed?: boolean): void;
+  /** `held` is true for this piece from now on. */
+  gained(piece: number): void;
   leave(peer: P): void;
   /** The peer announced this piece, wherever it had it from. */
   have(peer: P, piece: number, now: number): void;
@@ -62,9 +70,6 @@ const PATIENCE_MS = 2_000;
 /** A peer is hungry after so many of its own usual intervals between two pieces. */
 const PATIENCE_INTERVALS = 4;
 
-/** The next piece to show is one of so many. */
-const SPREAD = 8;
-
 /** Pieces that are looked at for the rarest one. */
 const PROBES = 32;
 
@@ -73,6 +78,14 @@ const PACE_MS = 1_000;
 
 /** A piece shown and not taken for so long no longer keeps others from being shown. */
 const FORGET_MS = 5_000;
+
+/**
+ * A piece that was not passed on for so long is held against its taker no more: soon where nobody passes anything on
+ * (peers that do not know one another), else whoever came late would be shown all until it has kept as
+ * many as the others; late where others do pass on, so that a slow peer is shown little.
+ */
+const LAPSE_MS = 5_000;
+const LAPSE_WHILE_SPREADING_MS = 20_000;
 
 /** A piece should be seen at a second peer within so many times the usual, and at least after this. */
 const SPREAD_FACTOR = 2;
@@ -84,13 +97,13 @@ const SHOWN = 2;
 
 interface PeerState<P> {
   readonly peer: P;
-  /** Pieces that it alone was shown last, and that were not seen at anybody else. */
+  /** Pieces that it alone was shown last, in the last seconds, and that were not seen at anybody else. */
   unspread: number;
+  /** Which showing was its last one, of all. */
+  turn: number;
   readonly view: Uint8Array;
   /** Shown and not taken, with the time of showing. */
   readonly pending: Map<number, number>;
-  /** Pieces that it was shown, in all. */
-  total: number;
   gainedAt: number;
   /** Usual time between two pieces. */
   intervalMs: number;
@@ -100,7 +113,7 @@ interface PeerState<P> {
 }
 
 export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
-  const { pieceCount } = options;
+  const { pieceCount, held = () => true } = options;
   const random = options.random ?? Math.random;
   const depth = options.depth ?? DEPTH;
   const totalDepth = options.totalDepth ?? TOTAL_DEPTH;
@@ -110,13 +123,8 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   /** Peers that have the piece, and peers that were shown it (the same peer may count in both). */
   const copies = new Uint32Array(pieceCount);
   const shows = new Uint32Array(pieceCount);
-  /** The pieces without copies and shows: the first `fresh` places of `pool`, in no order. */
-  const pool = Uint32Array.from({ length: pieceCount }, (_, piece) => piece);
-  const place = Uint32Array.from(pool);
-  let fresh = pieceCount;
-  const isFresh = (piece: number): boolean => (place[piece] ?? pieceCount) < fresh;
-  /** No piece before this one is fresh. */
-  let front = 0;
+  /** The pieces of ours without copies and shows. */
+  const fresh = createFresh(pieceCount, random);
   let pending = 0;
   let takenLately = 0;
   let takenPerMs = 0;
@@ -124,26 +132,15 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   let forgotAt = 0;
   /** Pieces shown and not yet seen at another peer than who was shown them last; oldest first. */
   const unspread = new Map<number, { readonly to: PeerState<P>; readonly at: number }>();
-  /** Usual time from showing a piece to seeing it spread. */
+  /** Those of them that count against who was shown them, since when; oldest first. */
+  const counted = new Map<number, number>();
+  let turns = 0;
+  /** Usual time from showing a piece to seeing it spread, and when one did last. */
   let spreadMs = 0;
+  let spreadAt = Number.NEGATIVE_INFINITY;
 
-  function swap(a: number, b: number): void {
-    const left = pool[a] ?? 0;
-    const right = pool[b] ?? 0;
-    pool[a] = right;
-    pool[b] = left;
-    place[right] = a;
-    place[left] = b;
-  }
-
-  /** Keeps the pool in agreement with the counts of one piece. */
-  function sort(piece: number): void {
-    const at = place[piece] ?? 0;
-    const unknown = copies[piece] === 0 && shows[piece] === 0;
-    if (unknown) front = Math.min(front, piece);
-    if (unknown && at >= fresh) swap(at, fresh++);
-    else if (!unknown && at < fresh) swap(at, --fresh);
-  }
+  const sort = (piece: number): void =>
+    fresh.set(piece, copies[piece] === 0 && shows[piece] === 0 && held(piece));
 
   function settle(state: PeerState<P>, piece: number): void {
     if (state.pending.delete(piece)) pending--;
@@ -154,8 +151,9 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     const last = unspread.get(piece);
     if (last === undefined || last.to === by) return;
     unspread.delete(piece);
-    last.to.unspread--;
+    if (counted.delete(piece)) last.to.unspread--;
     if (now === undefined) return;
+    spreadAt = now;
     const took = now - last.at;
     spreadMs = spreadMs === 0 ? took : spreadMs * 0.9 + took * 0.1;
   }
@@ -176,8 +174,9 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     state.pending.set(piece, now);
     spread(piece, undefined, undefined);
     unspread.set(piece, { to: state, at: now });
+    counted.set(piece, now);
     state.unspread++;
-    state.total++;
+    state.turn = ++turns;
     pending++;
     sort(piece);
   }
@@ -190,7 +189,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     let probes = 0;
     for (let step = 0; step < pieceCount && probes < PROBES; step++) {
       const piece = (start + step) % pieceCount;
-      if (state.view[piece] !== 0) continue;
+      if (state.view[piece] !== 0 || !held(piece)) continue;
       probes++;
       const count = (copies[piece] ?? 0) + (shows[piece] ?? 0);
       if (count >= bestCopies) continue;
@@ -220,7 +219,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     return Math.max(totalDepth, Math.ceil(takenPerMs * aheadMs));
   }
 
-  /** A peer that does not take what it was shown must not hold the others up. */
+  /** A peer that does not take what it was shown must not hold the others up, nor lose its turns for ever. */
   function forget(now: number): void {
     if (now - forgotAt < FORGET_MS / 4) return;
     forgotAt = now;
@@ -230,16 +229,23 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
         settle(state, piece);
       }
     }
+    const lapse = now - spreadAt < LAPSE_MS ? LAPSE_WHILE_SPREADING_MS : LAPSE_MS;
+    for (const [piece, at] of counted) {
+      if (now - at < lapse) break;
+      counted.delete(piece);
+      const last = unspread.get(piece);
+      if (last !== undefined) last.to.unspread--;
+    }
   }
 
-  /** The peer with room that passes on best what it was shown, and of those who was shown least. Not one that knows `piece`. */
+  /** The peer with room that passes on best what it was shown, and of those whose turn is longest ago. Not one that knows `piece`. */
   function neediest(room: number, piece?: number): PeerState<P> | undefined {
     let best: PeerState<P> | undefined;
     let bestOrder = Number.POSITIVE_INFINITY;
     for (const state of peers.values()) {
       if (state.closed || state.pending.size >= room) continue;
       if (piece !== undefined && state.view[piece] !== 0) continue;
-      const order = state.unspread + state.total / pieceCount + random() / pieceCount;
+      const order = state.unspread + (state.turn + random()) / (turns + 1);
       if (order >= bestOrder) continue;
       best = state;
       bestOrder = order;
@@ -265,28 +271,20 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     }
   }
 
-  /**
-   * A piece that is unknown to every peer, from the beginning of the blob: clients read in order, so
-   * the swarm fills in order, and nobody has half of the blob left to read when the last piece comes.
-   * Out of a few, so that seeds that do not know of each other show different ones.
-   */
-  function nextFresh(): number | undefined {
-    if (fresh === 0) return undefined;
-    while (!isFresh(front)) front++;
-    let choice = Math.floor(random() * Math.min(fresh, SPREAD));
-    for (let piece = front; ; piece++) if (isFresh(piece) && choice-- === 0) return piece;
-  }
-
   /** Shows one more piece, if there is one for this peer. */
   function showNext(state: PeerState<P>, now: number): number | undefined {
     if (state.closed) return undefined;
-    const piece = nextFresh() ?? (isHungry(state, now) ? rarestFor(state) : undefined);
+    const piece = fresh.next() ?? (isHungry(state, now) ? rarestFor(state) : undefined);
     if (piece !== undefined) show(state, piece, now);
     return piece;
   }
 
+  /** Whose turn is longest ago comes first: with more hungry peers than may be shown at a time, all get on. */
   function feed(now: number, limit: number, shownNow: Revelation<P>[]): void {
-    for (const state of peers.values()) {
+    const hungry = [...peers.values()].filter(
+      (state) => !state.closed && state.pending.size < depth && isHungry(state, now),
+    );
+    for (const state of hungry.toSorted((a, b) => a.turn - b.turn)) {
       while (pending < limit && state.pending.size < depth) {
         const piece = showNext(state, now);
         if (piece === undefined) break;
@@ -295,9 +293,12 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     }
   }
 
+  for (let piece = 0; piece < pieceCount; piece++) if (!held(piece)) sort(piece);
+
   return {
+    gained: sort,
     get unrevealed() {
-      return fresh;
+      return fresh.size;
     },
     join(peer, now, observed = false) {
       if (peers.has(peer)) return;
@@ -306,7 +307,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
         unspread: 0,
         view: new Uint8Array(pieceCount),
         pending: new Map(),
-        total: 0,
+        turn: 0,
         gainedAt: now,
         intervalMs: 0,
         hungry: false,
@@ -318,7 +319,11 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       if (state === undefined) return;
       peers.delete(peer);
       pending -= state.pending.size;
-      for (const [piece, { to }] of unspread) if (to === state) unspread.delete(piece);
+      for (const [piece, { to }] of unspread) {
+        if (to !== state) continue;
+        unspread.delete(piece);
+        counted.delete(piece);
+      }
       for (let piece = 0; piece < pieceCount; piece++) {
         const view = state.view[piece] ?? 0;
         if (view === 0) continue;
@@ -374,15 +379,15 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       const limit = ceiling(now);
       // A few peers are shown more at once, so that what one peer can take is not the bound.
       const room = Math.max(depth, Math.ceil(limit / Math.max(1, peers.size)));
-      while (fresh > 0 && pending < limit) {
+      while (fresh.size > 0 && pending < limit) {
         const state = neediest(room);
         if (state === undefined) break;
         const piece = showNext(state, now);
         if (piece === undefined) break;
         shownNow.push({ peer: state.peer, piece });
       }
-      if (fresh === 0) again(now, limit, room, shownNow);
-      if (fresh === 0 && pending < limit) feed(now, limit, shownNow);
+      if (fresh.size === 0) again(now, limit, room, shownNow);
+      if (fresh.size === 0 && pending < limit) feed(now, limit, shownNow);
       return shownNow;
     },
     shown: (peer, piece) => ((peers.get(peer)?.view[piece] ?? 0) & SHOWN) !== 0,

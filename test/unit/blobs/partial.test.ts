@@ -4,7 +4,7 @@ import path from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { parseDigest } from '#oci';
-import { createMetainfo, type Metainfo, pieceCount, pieceLengthFor, pieceSize } from '#torrent';
+import { createDraft, createMetainfo, type Metainfo, pieceCount, pieceLengthFor, pieceSize } from '#torrent';
 import { content, contentDigest, digestOf } from '../../support/content.ts';
 import { openTestStore } from '../../support/store.ts';
 
@@ -114,4 +114,43 @@ t.test('a blob that cannot fit is refused before a byte is fetched', async (t) =
     pieces: new Uint8Array(80),
   };
   await t.rejects(store.blobs.openPartial(metainfo), { code: 'no-space' });
+});
+
+t.test('pieces of an earlier run are taken up by a draft as their hashes become known', async (t) => {
+  const store = await openTestStore(t);
+  const { metainfo, piece, bytes } = sample(977);
+  const first = await store.blobs.openPartial(metainfo);
+  for (const index of [0, 2, 3, 4]) await first.write(index, piece(index), index === 2 ? 'peer' : 'upstream');
+  await first.close();
+  const file = await open(path.join(store.root, `blobs/partial/${metainfo.digest.slice(7)}.data`), 'r+');
+  await file.write(Buffer.from('damage'), 0, 6, 3 * metainfo.pieceLength);
+  await file.close();
+
+  const growing = createDraft({ digest: metainfo.digest, length: metainfo.length });
+  const hashes = (from: number, to: number): Uint8Array => metainfo.pieces.subarray(20 * from, 20 * to);
+  growing.add(hashes(0, 1));
+  const second = await store.blobs.openPartial(growing.draft);
+  t.same(
+    [0, 1, 2, 3, 4, 5].map((index) => second.has(index)),
+    [true, false, false, false, false, false],
+  );
+  growing.add(hashes(1, 3));
+  t.equal(await second.recheck(1), undefined);
+  t.equal(await second.recheck(2), 'peer');
+  t.equal(await second.recheck(2), undefined, 'it is here');
+  t.ok(second.has(2));
+  t.equal(second.verifiedBytes, 2 * metainfo.pieceLength);
+  // What was not asked for yet is still there for the next run, by the real metainfo.
+  await second.close();
+  const third = await store.blobs.openPartial(metainfo);
+  t.same(
+    [0, 1, 2, 3, 4, 5].map((index) => third.has(index)),
+    [true, false, true, false, true, false],
+  );
+  for (const index of [1, 3, 5]) await third.write(index, piece(index), 'peer');
+  await third.commit();
+  const into = Buffer.alloc(SIZE);
+  await third.read(0, into);
+  t.ok(into.equals(bytes));
+  await third.close();
 });

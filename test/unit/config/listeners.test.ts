@@ -127,6 +127,11 @@ t.test('the agent: every flag arrives', async (t) => {
     cacheSizeBytes: 10 * 1024 ** 3,
     downloadRateBytesPerSecond: 1_000_000,
     caFile: 'ca.pem',
+    rights: { mode: 'client', verdictMs: 60_000, staleMs: 3_600_000 },
+  });
+  const rights = { 'rights-mode': ['agent'], 'rights-verdict': ['5s'], 'rights-stale': ['1d'] };
+  t.match(agentConfig(resolveOptions(agentOptions, { flags: { ...flags, ...rights } }).values), {
+    rights: { mode: 'agent', verdictMs: 5_000, staleMs: 86_400_000 },
   });
 });
 

@@ -42,7 +42,7 @@ async function serve(t: Test, listener: RequestListener): Promise<Served> {
 async function client(t: Test, origins: readonly string[]): Promise<OriginClient> {
   const http = await createHttpClient({ connectTimeoutMs: 1_000, stallTimeoutMs: 1_000 });
   t.teardown(() => http.close());
-  return createOriginClient({ origins, http, log });
+  return createOriginClient({ origins, http, bare: http, log });
 }
 
 const answerWith =

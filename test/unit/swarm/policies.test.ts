@@ -119,6 +119,68 @@ t.test(
   },
 );
 
+t.test(
+  'seeding: peers that do not know one another are served alike, from the first to the last piece',
+  async (t) => {
+    const peers = Array.from({ length: 20 }, (_, at) => at);
+    const seeding = createSeeding<number>({ pieceCount: 300 });
+    const got = new Map(peers.map((peer) => [peer, 0]));
+    const queue: { readonly peer: number; readonly piece: number }[] = [];
+    let least = 0;
+    let sent = 0;
+    const window: number[] = [];
+    // One piece leaves every 100 ms; the others join when the first was shown as much as may wait.
+    seeding.join(0, 0);
+    queue.push(...seeding.revealAll(0));
+    for (const peer of peers) seeding.join(peer, 1);
+    for (let now = 100; sent < 20 * 300; now += 100) {
+      queue.push(...seeding.revealAll(now));
+      const next = queue.shift();
+      if (next === undefined) {
+        if (now > 1_000_000) break;
+        continue;
+      }
+      sent++;
+      seeding.taken(next.peer, next.piece, now);
+      seeding.have(next.peer, next.piece, now);
+      got.set(next.peer, (got.get(next.peer) ?? 0) + 1);
+      window.push(next.peer);
+      // After a piece each in turn nobody has waited for more than a few turns.
+      if (window.length < 160) continue;
+      least = new Set(window.splice(0)).size;
+      if (sent < 280 * 20) t.equal(least, 20, `everybody was served before piece ${sent}`);
+    }
+    t.same(
+      [...got.values()],
+      peers.map(() => 300),
+      'everybody has everything',
+    );
+  },
+);
+
+t.test('seeding: a newcomer does not take all turns of who was there before', async (t) => {
+  const seeding = createSeeding<string>({ pieceCount: 1_000 });
+  const got = new Map<string, number>();
+  const queue: { readonly peer: string; readonly piece: number }[] = [];
+  seeding.join('old', 0);
+  for (let now = 0; now < 60_000; now += 100) {
+    if (now === 40_000) {
+      seeding.join('new', now);
+      got.clear();
+    }
+    queue.push(...seeding.revealAll(now));
+    const next = queue.shift();
+    if (next === undefined) continue;
+    seeding.taken(next.peer, next.piece, now);
+    seeding.have(next.peer, next.piece, now);
+    got.set(next.peer, (got.get(next.peer) ?? 0) + 1);
+  }
+  const old = got.get('old') ?? 0;
+  const newer = got.get('new') ?? 0;
+  t.equal(old + newer, 200, 'nothing waits for anybody');
+  t.ok(Math.min(old, newer) / Math.max(old, newer) > 0.7, `the old one ${old}, the newcomer ${newer}`);
+});
+
 t.test('seeding: who knows our pieces is shown none', async (t) => {
   const seeding = createSeeding<string>({ pieceCount: 10 });
   seeding.join('knows', 0, true);
