@@ -6,6 +6,7 @@
  * Failures are OciErrors: the given code for a 404, UNAVAILABLE (503) when no origin answered.
  * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
  */
+import { z } from 'zod';
 import type { HttpClient, HttpResponse } from '#http';
 import {
   type Digest,
@@ -113,6 +114,8 @@ const MAX_BACKOFF_MS = 10_000;
 const SLOW_ANSWER_MS = 5_000;
 const MAX_PASSED_BYTES = 8 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
+const MAX_REASON = 500;
+const envelope = z.object({ errors: z.array(z.object({ message: z.string() })) });
 const MAX_CHALLENGE = 4_096;
 
 export function createOriginClient(options: {
@@ -175,6 +178,7 @@ export function createOriginClient(options: {
   async function askEach<T>(request: OriginRequest, use: (response: HttpResponse) => Promise<T>): Promise<T> {
     let refusal: OciError | undefined;
     let unavailable: string | undefined;
+    let retryAfter: string | undefined;
     for (const origin of origins) {
       const startedAt = performance.now();
       if (startedAt < origin.leftAloneUntil) {
@@ -187,12 +191,15 @@ export function createOriginClient(options: {
         answered = true;
         origin.reachable = true;
         if (response.status < 300 || response.status === 304) return await use(response);
-        await discard(http, response);
+        const words = await reasonIn(http, response);
         if (isRefusal(response.status)) {
-          const next = toRefusal(response, request.notFound, request.ask.as !== undefined);
+          const next = toRefusal(response, request.notFound, request.ask.as !== undefined, words);
           // A log-in may help, whatever the other origins say.
           if (refusal?.code !== 'UNAUTHORIZED' && (!refusal || next.code === 'UNAUTHORIZED')) refusal = next;
-        } else unavailable = `${origin.url} answered ${response.status}`;
+        } else {
+          unavailable = `${origin.url} answered ${response.status}${words === undefined ? '' : `: ${words}`}`;
+          retryAfter = secondsIn(response.headers['retry-after']);
+        }
       } catch (error) {
         request.ask.signal?.throwIfAborted();
         unavailable = `${origin.url}: ${(error as Error).message}`;
@@ -203,7 +210,9 @@ export function createOriginClient(options: {
     if (refusal?.headers['www-authenticate'] !== undefined) throw refusal;
     // Another origin may still have it: only when all have answered is "unknown" the truth.
     if (unavailable !== undefined || !refusal) {
-      throw new OciError('UNAVAILABLE', `no origin can be asked: ${unavailable ?? 'none is configured'}`);
+      const message = `no origin can be asked: ${unavailable ?? 'none is configured'}`;
+      const headers: Record<string, string> = retryAfter === undefined ? {} : { 'retry-after': retryAfter };
+      throw new OciError('UNAVAILABLE', message, undefined, { headers });
     }
     throw refusal;
   }
@@ -408,7 +417,12 @@ function isRefusal(status: number): boolean {
 }
 
 /** `challenged`: who asked can log in; a challenge to the agent is no matter of its clients. */
-function toRefusal({ status, headers }: HttpResponse, notFound: OciErrorCode, challenged: boolean): OciError {
+function toRefusal(
+  { status, headers }: HttpResponse,
+  notFound: OciErrorCode,
+  challenged: boolean,
+  words: string | undefined,
+): OciError {
   if (status === 404) return new OciError(notFound);
   if (status === 401) {
     const challenge = headers['www-authenticate'] ?? '';
@@ -417,8 +431,24 @@ function toRefusal({ status, headers }: HttpResponse, notFound: OciErrorCode, ch
       headers: challenged && plain ? { 'www-authenticate': challenge } : {},
     });
   }
-  if (status === 403) return new OciError('DENIED');
+  if (status === 403) return new OciError('DENIED', words);
   return new OciError('UNKNOWN', `the origin refused with ${status}`, undefined, { status });
+}
+
+/** Why the origin, or an upstream behind it, does not give it: the first message of an error envelope. */
+async function reasonIn(http: HttpClient, response: HttpResponse): Promise<string | undefined> {
+  try {
+    const { errors } = envelope.parse(JSON.parse((await http.read(response, MAX_ERROR_BYTES)).toString()));
+    const text = errors[0]?.message.replaceAll(/[^\x20-\x7e]+/g, ' ').trim();
+    return text === '' ? undefined : text?.slice(0, MAX_REASON);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Retry-After in seconds, as it is passed on. */
+function secondsIn(header: string | undefined): string | undefined {
+  return header !== undefined && /^\d{1,6}$/.test(header) ? header : undefined;
 }
 
 /** Reads a short body, so that its connection can be used again. */
