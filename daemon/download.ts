@@ -87,6 +87,9 @@ export async function startDownload(
   });
   account.sized(metainfo.length, partial.verifiedBytes);
   account.enter('first-piece', performance.now());
+  const stopListening = metainfo.growth?.onMore(() => {
+    if (feed.whole() !== undefined) account.arrivedAtOrigin(performance.now());
+  });
   const stop = new AbortController();
   let state: DownloadStatus['state'] = 'fetching';
   let exchange: SwarmDownload | undefined;
@@ -199,6 +202,7 @@ export async function startDownload(
     })
     .finally(() => {
       feed.close();
+      stopListening?.();
       releaseRoom();
       cache.trim();
     });
