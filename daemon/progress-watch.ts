@@ -11,8 +11,10 @@ import {
   decide,
   type FallbackLimits,
   nextRun,
+  nextWidth,
   type PieceRun,
   type Progress,
+  waitPatienceMs,
   wantsHeadStart,
 } from './fallback-policy.ts';
 import type { Followers } from './followers.ts';
@@ -67,6 +69,10 @@ export function watchProgress(options: {
   let wrongRuns = 0;
   let discovered = false;
   let headStarted = false;
+  /** Pieces of the last run; 0 when the swarm has brought a piece since. */
+  let width = 0;
+  const most = Math.max(1, Math.floor(MAX_RUN_BYTES / metainfo.pieceLength));
+  const waitMs = waitPatienceMs(limits);
 
   function observe(now: number): Progress {
     const stats = swarmDownload.stats();
@@ -90,7 +96,7 @@ export function watchProgress(options: {
     };
   }
 
-  const missingRun = (maxPieces = Math.max(1, Math.floor(MAX_RUN_BYTES / metainfo.pieceLength))) =>
+  const missingRun = (maxPieces: number) =>
     nextRun({
       has: (piece) => piece >= knownPieces(metainfo) || partial.has(piece),
       pieces: pieceCount(metainfo),
@@ -150,19 +156,20 @@ export function watchProgress(options: {
 
   function tick(): void {
     if (stopped.signal.aborted) return;
-    const run = missingRun();
+    const run = missingRun(nextWidth(width, most));
     const now = performance.now();
     if (!run) {
       idleAt = now;
       return;
     }
-    const decision = decide(observe(now), limits);
+    const decision = decide(observe(now), limits, waitMs);
     if (decision === 'give up') {
       giveUp.reject(new OciError('UNAVAILABLE', 'neither the swarm nor the origin makes progress'));
       return;
     }
     const resting = originFailedAt !== undefined && now - originFailedAt < RETRY_MS;
     if (decision === 'swarm' || running || resting || wrongRuns >= MAX_WRONG_RUNS) return;
+    width = run.last - run.first + 1;
     begin(run);
   }
 
@@ -173,6 +180,7 @@ export function watchProgress(options: {
       if (source !== 'peer' && source !== 'origin-swarm') return;
       lastSwarmPieceAt = lastByteAt;
       swarmBroughtPieces = true;
+      width = 0;
     },
     async discovered() {
       discovered = true;
