@@ -14,8 +14,9 @@
  * twice as long each time that the swarm has brought nothing meanwhile (`nextWidth`): in a rollout all agents are slow at the
  * same time, and long runs take the origin's uplink away from the pieces that the swarm waits for.
  *
- * Beside this, a client's first piece comes over HTTP at once when discovery has answered and nobody but
- * the origin is known (`wantsHeadStart`).
+ * Beside this, while discovery has named nobody and nobody has come, the blob is read from the origin over HTTP as
+ * a client without an agent would (`readsAlone`): nothing is won by a swarm of one and its seed, and a stream costs
+ * less time and processor than requests for blocks. As soon as somebody else is there the swarm takes over.
  *
  * The download is given up when
  * - nothing came from anywhere for `progressDeadlineMs`; or
@@ -81,19 +82,16 @@ export function decide(
   return longestWaitMs >= waitMs ? 'origin' : 'swarm';
 }
 
-/**
- * Whether a client's first piece is taken from the origin over HTTP without waiting for the swarm: nobody
- * else has it, and a request on a connection that exists is answered before a member is dialled and greeted.
- */
-export function wantsHeadStart(start: {
+/** Whether the blob is read from the origin over HTTP, one run after the other, because nobody else is there. */
+export function readsAlone(state: {
   /** Discovery has answered. */
   readonly discovered: boolean;
   readonly knownPeers: number;
-  /** Anything came from the swarm already. */
-  readonly swarmBroughtPieces: boolean;
-  readonly clients: number;
+  /** Whoever is connected and is not the origin. */
+  readonly connectedAgents: number;
+  readonly originFailed: boolean;
 }): boolean {
-  return start.discovered && start.knownPeers === 0 && !start.swarmBroughtPieces && start.clients > 0;
+  return state.discovered && state.knownPeers === 0 && state.connectedAgents === 0 && !state.originFailed;
 }
 
 /** Pieces of the next run: `before` is the width of the last one, 0 when the swarm has brought a piece since. */
@@ -127,6 +125,16 @@ export function nextRun(options: {
     return { first, last };
   }
   return undefined;
+}
+
+/**
+ * Whether a stream of pieces that goes on at `next` serves every client that waits: the piece that each needs
+ * comes within `ahead` pieces.
+ */
+export function servesWaiting(positions: readonly ReadPosition[], next: number, ahead: number): boolean {
+  return positions.every(
+    ({ piece, waitingSince }) => waitingSince === undefined || (piece >= next && piece < next + ahead),
+  );
 }
 
 /** Where a client reads, and since when it has waited there. */

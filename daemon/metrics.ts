@@ -1,6 +1,6 @@
 /** The agent's metrics: each is registered here, once; the rooms that count get the counters passed. */
-import type { PieceSource, SwarmObserver, Transport } from '#swarm';
-import type { Add, Metrics } from '#telemetry';
+import { createSwarmMetrics, type PieceSource, type SwarmObserver } from '#swarm';
+import type { Metrics } from '#telemetry';
 
 /** Where the agent had bytes from that it sent to a client. `cache`: complete before the request. */
 export type MirrorSource = 'cache' | 'swarm' | 'origin' | 'upstream';
@@ -39,16 +39,7 @@ export function registerMetrics(
     help: 'Bytes of blobs sent to clients by where the agent had them from',
     labels: ['source'],
   });
-  const payloadOf = metrics.sums<'direction' | 'transport'>({
-    name: 'shoal_swarm_payload_bytes_total',
-    help: 'Blob payload exchanged with other members of the swarm',
-    labels: ['direction', 'transport'],
-  });
-  const payloadBy = (direction: 'in' | 'out'): Record<Transport, Add> => ({
-    tcp: payloadOf({ direction, transport: 'tcp' }),
-    libp2p: payloadOf({ direction, transport: 'libp2p' }),
-  });
-  const payload = { in: payloadBy('in'), out: payloadBy('out') };
+  const swarm = createSwarmMetrics(metrics);
   const fetchedOf = metrics.sums<'from' | 'via'>({
     name: 'shoal_fetch_bytes_total',
     help: 'Blob payload that came over the network by who sent it and how',
@@ -66,10 +57,6 @@ export function registerMetrics(
     help: 'Time from the first request for a blob to its place in the cache',
     buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300],
   });
-  const rejected = metrics.counter({
-    name: 'shoal_pieces_rejected_total',
-    help: 'Pieces that failed their hash',
-  });
   const checks = metrics.counter({
     name: 'shoal_rights_checks_total',
     help: "Checks of a client's right to pull, by how they ended; none while every origin is open",
@@ -85,33 +72,19 @@ export function registerMetrics(
     help: 'Complete blobs in the cache',
     read: (gauge) => gauge.set(cacheTotals().blobs),
   });
-  const connected: Record<Transport, number> = { tcp: 0, libp2p: 0 };
-  metrics.gauge({
-    name: 'shoal_peers_connected',
-    help: 'Connected members of the swarm',
-    labels: ['transport'],
-    read: (gauge) => {
-      for (const [transport, peers] of Object.entries(connected)) gauge.set({ transport }, peers);
-    },
-  });
   for (const source of ['cache', 'swarm', 'origin', 'upstream']) sent.inc({ source }, 0);
   return {
     mirrorRequest: (kind, status) => requests.inc({ kind, status: String(status) }),
     mirrorBytes: (source, bytes) => sent.inc({ source }, bytes),
     fetchedOverHttp: fetched.http,
     blobFetched: (seconds) => fetchSeconds.observe(seconds),
-    pieceRejected: () => rejected.inc(),
+    pieceRejected: swarm.pieceRejected,
     rightsCheck: (result) => checks.inc({ result }),
     swarm: {
+      ...swarm.observer,
       payload(direction, transport, bytes, peer) {
-        payload[direction][transport](bytes);
+        swarm.observer.payload(direction, transport, bytes, peer);
         if (direction === 'in') fetched.swarm[peer === 'origin' ? 'origin' : 'peer'](bytes);
-      },
-      connected: (transport) => {
-        connected[transport] += 1;
-      },
-      disconnected: (transport) => {
-        connected[transport] -= 1;
       },
     },
   };

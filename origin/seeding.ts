@@ -5,7 +5,7 @@
  */
 import type { BlobStore } from '#blobs';
 import type { HostPort } from '#http';
-import { createSwarm, type Identity, type Swarm, type Transport } from '#swarm';
+import { createSwarm, createSwarmMetrics, type Identity, type Swarm, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import type { Drafts } from './drafts.ts';
 import type { Torrents } from './torrents.ts';
@@ -26,30 +26,7 @@ export async function startSeeding(options: {
   readonly log: Logger;
 }): Promise<Swarm> {
   const { torrents, drafts, blobs, metrics, log, libp2p, uploadRateBytesPerSecond } = options;
-  const payloadOf = metrics.sums<'direction' | 'transport'>({
-    name: 'shoal_swarm_payload_bytes_total',
-    help: 'Blob payload exchanged with members of the swarm',
-    labels: ['direction', 'transport'],
-  });
-  const payloadBy = (direction: 'in' | 'out') => ({
-    tcp: payloadOf({ direction, transport: 'tcp' }),
-    libp2p: payloadOf({ direction, transport: 'libp2p' }),
-  });
-  const payload = { in: payloadBy('in'), out: payloadBy('out') };
-  const rejected = metrics.counter({
-    name: 'shoal_pieces_rejected_total',
-    help: 'Pieces whose hash was wrong',
-  });
-  const connected = { tcp: 0, libp2p: 0 };
-  metrics.gauge<'transport'>({
-    name: 'shoal_peers_connected',
-    help: 'Members that are connected now',
-    labels: ['transport'],
-    read(gauge) {
-      gauge.set({ transport: 'tcp' }, connected.tcp);
-      gauge.set({ transport: 'libp2p' }, connected.libp2p);
-    },
-  });
+  const counted = createSwarmMetrics(metrics);
   return createSwarm({
     listen: options.listen,
     transports: options.transports,
@@ -64,19 +41,14 @@ export async function startSeeding(options: {
       return store && { metainfo, store };
     },
     observer: {
-      payload(direction, transport, bytes) {
-        payload[direction][transport](bytes);
+      ...counted.observer,
+      payload(direction, transport, bytes, peer) {
+        counted.observer.payload(direction, transport, bytes, peer);
         options.countPayload(direction, bytes);
       },
       pieceRejected(infoHash, peer) {
-        rejected.inc();
+        counted.pieceRejected();
         log.warn({ infoHash, peer }, 'piece rejected');
-      },
-      connected(transport) {
-        connected[transport] += 1;
-      },
-      disconnected(transport) {
-        connected[transport] -= 1;
       },
       seedUnreadable(infoHash, error) {
         log.error({ err: error, infoHash }, 'a stored blob cannot be read; it is not seeded now');

@@ -1,6 +1,7 @@
 /** The tracker as a program of its own, for blobs that origins elsewhere hold. */
 import { checkAdmission } from '#config';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
+import { OciError } from '#oci';
 import type { Logger, Metrics } from '#telemetry';
 import { admitByOrigins } from './origin-admission.ts';
 import { createTracker } from './tracker.ts';
@@ -47,6 +48,11 @@ export async function startTracker(
     it.close(),
   );
   tracker.register(http.app);
+  // An agent whose second `--origin` is this tracker learns that nothing here needs a right.
+  http.app.get('/v2/', async (_request, reply) => {
+    reply.header('shoal-access', 'open');
+    throw new OciError('UNSUPPORTED', 'this is a tracker, not a registry', undefined, { status: 404 });
+  });
   http.app.get('/api/v1/status', async () => ({
     program: 'tracker',
     startedAt: new Date(startedAt).toISOString(),

@@ -1,16 +1,13 @@
 /** Shoal's programs as children of a measurement, and what Linux says of a process (/proc). */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import http from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/shoal.ts';
 import { whenInterrupted } from './interrupted.ts';
+import { untilReady } from './ready.ts';
 
 const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
-const POLL_MS = 5;
-const READY_DEADLINE_MS = 60_000;
 
 export interface MeasuredProgram {
   readonly url: string;
@@ -42,7 +39,7 @@ export async function startMeasured(
   };
   child.once('exit', whenInterrupted(kill));
   try {
-    await untilReady(child, url);
+    await untilReady(child, `${url}/readyz`);
   } catch (error) {
     await kill();
     throw error;
@@ -60,26 +57,6 @@ export async function startMeasured(
       await once(child, 'exit');
     },
   };
-}
-
-async function untilReady(child: ChildProcess, url: string): Promise<void> {
-  const deadline = performance.now() + READY_DEADLINE_MS;
-  while (performance.now() < deadline) {
-    if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}`);
-    if (await answers(`${url}/readyz`)) return;
-    await delay(POLL_MS);
-  }
-  throw new Error('the program did not become ready');
-}
-
-function answers(url: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const request = http.get(url, { agent: false }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    });
-    request.on('error', () => resolve(false));
-  });
 }
 
 /** User and system seconds of a process (100 ticks a second). */

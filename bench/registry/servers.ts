@@ -5,14 +5,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
-import http from 'node:http';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/shoal.ts';
+import { untilReady } from '../measure/ready.ts';
 
 const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
-const READY_DEADLINE_MS = 30_000;
 const END_DEADLINE_MS = 40_000;
 
 export interface Server {
@@ -98,24 +96,4 @@ async function end(child: ChildProcess): Promise<void> {
   child.kill('SIGTERM');
   await once(child, 'exit');
   clearTimeout(timer);
-}
-
-async function untilReady(child: ChildProcess, url: string): Promise<void> {
-  const deadline = performance.now() + READY_DEADLINE_MS;
-  while (performance.now() < deadline) {
-    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
-    if (await answers(url)) return;
-    await delay(20);
-  }
-  throw new Error('it was not ready in time');
-}
-
-function answers(url: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const request = http.get(url, { agent: false }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    });
-    request.on('error', () => resolve(false));
-  });
 }

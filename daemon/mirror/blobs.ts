@@ -118,13 +118,7 @@ async function answerRunning(
   const { raw } = reply;
   const blob = followBlob(download, range.start, context.metrics.mirrorBytes);
   raw.once('close', blob.close);
-  const source: ByteSource = {
-    read(position, into) {
-      // The headers are set by now; the client gets them before the first piece is here.
-      if (position === range.start) raw.flushHeaders();
-      return blob.read(position, into);
-    },
-  };
+  const source: ByteSource = { read: blob.read, slow: true };
   try {
     await sendBody(reply, source, spanOf(range), blob.sent);
   } catch {

@@ -60,7 +60,10 @@ export function judge(
     return may;
   }
   if (path.kind === 'catalog') {
-    if (policy.permits(subject, 'catalog') && granted('registry', 'catalog', '*')) return may;
+    // A token for the catalogue names no repositories: its user's rights say what is listed.
+    if (policy.permits(subject, 'catalog') && granted('registry', 'catalog', '*')) {
+      return (action, repository) => action === 'pull' && policy.permits(subject, 'pull', repository);
+    }
     throw policy.permits(subject, 'catalog') || subject === undefined
       ? unauthorised(undefined, challenge, needed, grants)
       : denied('you may not list the repositories');

@@ -28,7 +28,7 @@ import type { LoginLimits } from './limiter.ts';
 import { createLogins } from './logins.ts';
 import type { AccessConfig } from './options.ts';
 import { type PasskeyUse, signPasskey, verifyPasskey } from './passkey.ts';
-import { createPolicy, type Policy, type Subject } from './rules.ts';
+import { createPolicy, type Policy } from './rules.ts';
 import { registerTokenEndpoint, TOKEN_PATH } from './token-endpoint.ts';
 import { createTokens } from './tokens.ts';
 
@@ -101,17 +101,11 @@ export async function openAccess(
   const logins = createLogins({ users: state?.users ?? new Map(), limits: options.limits, log, metrics });
   const tokens = createTokens({ keys: state?.keys ?? [], now });
 
-  const exists = (subject: Subject): boolean =>
-    subject === undefined || logins.versionOf(subject) !== undefined;
-
   /** Whom a passkey lets pull which repository. */
   const keyed = (use: PasskeyUse, blob: string, passkey: string | undefined, current: State) => {
-    const claims = passkey === undefined ? undefined : verifyPasskey(current.keys, use, blob, passkey, now());
-    return claims &&
-      exists(claims.subject) &&
-      current.policy.permits(claims.subject, 'pull', claims.repository)
-      ? claims
-      : undefined;
+    if (passkey === undefined || blob.includes('\0')) return undefined;
+    const claims = verifyPasskey(current.keys, use, blob, passkey, now(), logins.versionOf);
+    return claims && current.policy.permits(claims.subject, 'pull', claims.repository) ? claims : undefined;
   };
 
   return {
@@ -156,8 +150,8 @@ export async function openAccess(
           const expiresAt = now() + current.config.passkeyLifetimeMs;
           const claims = { subject, repository };
           return {
-            announce: signPasskey(key, 'announce', infoHash, claims, expiresAt),
-            blob: signPasskey(key, 'blob', digest, claims, expiresAt),
+            announce: signPasskey(key, 'announce', infoHash, claims, expiresAt, logins.versionOf),
+            blob: signPasskey(key, 'blob', digest, claims, expiresAt, logins.versionOf),
           };
         },
       };

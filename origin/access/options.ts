@@ -11,6 +11,7 @@ import {
   type Values,
   withDefault,
 } from '#config';
+import { LONGEST_LIFE_MS } from './keys.ts';
 import { accessGroup, accessRule, checkRules, EVERY_USER, type Group, type Rule } from './rules.ts';
 
 export interface AccessConfig {
@@ -34,7 +35,7 @@ export const accessOptions = {
   'access.rules': repeated(
     accessRule,
     'a right: subject (anonymous, authenticated, user:NAME, group:NAME), repositories (names or patterns with * and **; ' +
-      'default **), actions (pull, push, delete, catalog, metrics, join, manage, *); default: every user may do everything',
+      'default **), actions (pull, push, delete, catalog, metrics, join, manage; * is all, with repositories the first three); default: every user may do everything',
   ),
   'access.groups': repeated(accessGroup, 'a group of users that rules may name'),
   'access.challenge': withDefault(
@@ -64,6 +65,11 @@ export function accessConfig(values: Values<typeof accessOptions>): AccessConfig
     return undefined;
   }
   checkRules(rules, groups, htpasswdFile !== undefined);
+  for (const key of ['access.token-lifetime', 'access.passkey-lifetime'] as const) {
+    if (values[key] < 1_000 || values[key] > LONGEST_LIFE_MS) {
+      throw new ConfigError([`${key}: expected 1s to ${LONGEST_LIFE_MS / 86_400_000}d`]);
+    }
+  }
   return {
     htpasswdFile,
     rules: rules.length > 0 ? rules : [EVERY_USER],

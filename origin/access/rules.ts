@@ -58,10 +58,12 @@ export const accessRule = record({
     if (actions.length === 0 || action !== undefined) {
       return `actions${action === undefined ? ' are missing' : `: '${action}' is unknown`}: expected some of ${ACTIONS.join(', ')}, or * for all`;
     }
+    // All rights on some repositories are none on the origin.
+    const everything: readonly Action[] = repositories.includes('**') ? ACTIONS : REPOSITORY_ACTIONS;
     return {
       subjects,
       repositories,
-      actions: actions.includes('*') ? ACTIONS : ACTIONS.filter((each) => actions.includes(each)),
+      actions: actions.includes('*') ? everything : ACTIONS.filter((each) => actions.includes(each)),
     };
   },
 });

@@ -14,6 +14,8 @@ import type { Tokens } from './tokens.ts';
 export const TOKEN_PATH = '/v2/auth';
 const MAX_FORM_BYTES = 16 * 1024;
 const MAX_SCOPES = 32;
+/** Of names in one token, so that it stays one that a header can carry; what is beyond is left out. */
+const MAX_NAME_CHARACTERS = 6_144;
 const REPOSITORY_ACTIONS: readonly RepositoryAction[] = ['pull', 'push', 'delete'];
 
 export interface TokenParts {
@@ -44,7 +46,7 @@ export function registerTokenEndpoint(app: FastifyInstance, parts: TokenParts): 
   app.post(TOKEN_PATH, async (request, reply) => {
     const form = await readForm(request);
     if (form === undefined) return oauthError(reply, 400, 'invalid_request', 'the form is too large');
-    const scopes = form.getAll('scope').flatMap((text) => text.split(' '));
+    const scopes = form.getAll('scope');
     const offline = form.get('access_type') === 'offline';
     if (form.get('grant_type') === 'password') {
       const [username, password] = [form.get('username'), form.get('password')];
@@ -86,28 +88,36 @@ export function registerTokenEndpoint(app: FastifyInstance, parts: TokenParts): 
     });
   }
 
+  /** Scopes are parameters of their own (docker) or one text with spaces (RFC 6749). */
   function grantsOf(subject: Subject, texts: readonly string[]): Scope[] {
+    const wanted = new Set(texts.flatMap((text) => text.split(' ')).filter((text) => text !== ''));
+    let characters = 0;
+    return [...wanted]
+      .slice(0, MAX_SCOPES)
+      .flatMap((text) => grantsOfOne(subject, parseScope(text)))
+      .filter(({ name }) => {
+        characters += name.length;
+        return characters <= MAX_NAME_CHARACTERS;
+      });
+  }
+
+  function grantsOfOne(subject: Subject, scope: Scope | undefined): Scope[] {
     const policy = parts.policy();
-    const wanted = texts.filter((text) => text !== '').slice(0, MAX_SCOPES);
-    return wanted.flatMap((text): Scope[] => {
-      const scope = parseScope(text);
-      if (scope?.type === 'registry' && scope.name === 'catalog') {
-        const may = policy === undefined || policy.permits(subject, 'catalog');
-        return may ? [{ type: 'registry', name: 'catalog', actions: ['*'] }] : [];
-      }
-      if (scope?.type !== 'repository') return [];
-      const all = scope.actions.includes('*');
-      const grant = (name: string, asked: readonly RepositoryAction[]): Scope[] => {
-        const actions = asked.filter(
-          (action) => policy === undefined || policy.permits(subject, action, name),
-        );
-        return actions.length > 0 ? [{ type: 'repository', name, actions }] : [];
-      };
-      const asked = REPOSITORY_ACTIONS.filter((action) => all || scope.actions.includes(action));
-      const others = asked.includes('pull')
-        ? parts.aliases(scope.name).filter((name) => name !== scope.name)
-        : [];
-      return [...grant(scope.name, asked), ...others.flatMap((name) => grant(name, ['pull']))];
+    if (scope?.type === 'registry' && scope.name === 'catalog') {
+      const may = policy === undefined || policy.permits(subject, 'catalog');
+      return may ? [{ type: 'registry', name: 'catalog', actions: ['*'] }] : [];
+    }
+    if (scope?.type !== 'repository') return [];
+    // What is no repository's name stands for none.
+    const names = parts.aliases(scope.name);
+    const all = scope.actions.includes('*');
+    const asked = REPOSITORY_ACTIONS.filter((action) => all || scope.actions.includes(action));
+    return names.flatMap((name): Scope[] => {
+      const wanted = name === scope.name ? asked : asked.filter((action) => action === 'pull');
+      const actions = wanted.filter(
+        (action) => policy === undefined || policy.permits(subject, action, name),
+      );
+      return actions.length > 0 ? [{ type: 'repository', name, actions }] : [];
     });
   }
 }

@@ -98,15 +98,10 @@ async function answerFromUpstream(
     return call.reply;
   }
   const { raw } = call.reply;
-  let waiting = true;
-  const source = followIncoming(incoming);
-  const read = (position: number, into: Uint8Array): Promise<void> => {
-    // The headers are set by now; clients wait for them less long than for a body.
-    if (waiting) raw.flushHeaders();
-    waiting = false;
-    return source.read(position, into);
-  };
-  await answerWith({ digest, size: incoming.size, read }, registry, call).catch((error: unknown) => {
+  const { read } = followIncoming(incoming);
+  // Clients wait for the headers less long than for a body.
+  const source = { digest, size: incoming.size, read, slow: true };
+  await answerWith(source, registry, call).catch((error: unknown) => {
     // The connection was cut; why the fetch failed was logged by it, once for all its clients.
     if (!raw.headersSent) throw error;
   });

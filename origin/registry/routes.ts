@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type DistributionPath, OciError, parseDistributionPath, type RepositoryName } from '#oci';
+import { asOciError } from '../store-error.ts';
 import { base } from './base.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import type { Registry, Verb } from './call.ts';
@@ -61,7 +62,15 @@ async function dispatch<K extends Kind>(
   const names = 'name' in path ? standsFor(path.name, query) : [];
   const admitted = await registry.access.admit({ request, path, query, names });
   if ('name' in path && registry.upstreams.owns(path.name)) refusePush(request.method, path.name);
-  return verb(registry, { request, reply, path, query, admitted });
+  try {
+    return await verb(registry, { request, reply, path, query, admitted });
+  } catch (error) {
+    const told = asOciError(error);
+    if (told instanceof OciError && told.code === 'UNAVAILABLE') {
+      request.log.warn({ err: error, reqId: request.id }, 'refused: the storage cannot be used now');
+    }
+    throw told;
+  }
 }
 
 /** Deleting takes a copy away, which comes again when it is asked for; pushing would make another image of it. */

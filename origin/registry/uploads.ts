@@ -4,7 +4,7 @@
  * A 201 is sent when the blob and its link to the repository would survive a power cut.
  */
 import type { IncomingMessage } from 'node:http';
-import { BlobStoreError, type BlobWriter } from '#blobs';
+import type { BlobWriter } from '#blobs';
 import { receiveBody } from '#http';
 import {
   type Digest,
@@ -15,6 +15,7 @@ import {
   parseRepositoryName,
   type RepositoryName,
 } from '#oci';
+import { asOciError } from '../store-error.ts';
 import type { Call, Registry, Verb } from './call.ts';
 
 /** POST /v2/<name>/blobs/uploads/: begins an upload, or completes it when `digest` or `mount` say how. */
@@ -237,18 +238,4 @@ function created({ reply }: Pick<Call, 'reply'>, name: RepositoryName, digest: D
     .status(201)
     .headers({ location: `/v2/${name}/blobs/${digest}`, 'docker-content-digest': digest })
     .send();
-}
-
-function asOciError(error: unknown): unknown {
-  if (!(error instanceof BlobStoreError)) return error;
-  switch (error.code) {
-    case 'digest-mismatch':
-      return new OciError('DIGEST_INVALID', undefined, undefined, { cause: error });
-    case 'no-space':
-      return new OciError('NO_SPACE', undefined, undefined, { cause: error });
-    case 'unavailable':
-      return new OciError('UNAVAILABLE', undefined, undefined, { cause: error });
-    default:
-      return error;
-  }
 }

@@ -3,13 +3,14 @@
  * repository gets a blob only when its upstream said that this repository has it, be it that the bytes
  * are here already or on their way for another one.
  */
-import { type BlobStore, BlobStoreError } from '#blobs';
+import { type BlobStore, BlobStoreError, type BlobWriter } from '#blobs';
 import type { HttpResponse } from '#http';
 import { type Digest, digestAlgorithm, OciError, type RepositoryName } from '#oci';
 import type { Logger } from '#telemetry';
 import type { Exclusive } from '../exclusive.ts';
 import type { MetadataStore } from '../metadata/port.ts';
 import type { SpaceGuard } from '../space.ts';
+import { asOciError as storeError } from '../store-error.ts';
 import type { Torrents } from '../torrents.ts';
 import type { Absent } from './absent.ts';
 import { type BlobFetch, fetchBlob, sizeOf } from './fetch.ts';
@@ -41,6 +42,8 @@ interface Flight {
   readonly fetch: Promise<BlobFetch | undefined>;
   /** Once the upstream answered. */
   begun?: BlobFetch;
+  /** Ends with all that follows the fetch. */
+  ended?: Promise<void>;
   /** Too late for another repository to be linked by this flight. */
   sealed: boolean;
 }
@@ -128,6 +131,7 @@ export function createUpstreamBlobs(options: {
         path: `blobs/${digest}`,
         signal: AbortSignal.any([closing, slow.signal]),
       });
+      response.body.on('error', () => undefined);
       if (response.status === 200) return response;
       await client.discard(response);
       throw unknown(digest);
@@ -141,25 +145,26 @@ export function createUpstreamBlobs(options: {
     if (await linkStored(place, digest)) return undefined;
     const response = await request(place, digest);
     const growth = new Set<() => void>();
-    const writer = await blobs
-      .createWriter({
-        algorithm: digestAlgorithm(digest),
-        onGrowth: () => {
-          for (const listener of growth) listener();
-        },
-      })
-      .catch((error: unknown) => {
-        response.body.destroy();
-        throw asOciError(place, digest, error);
-      });
-    await metadata.beginUpload({ id: writer.id, name: place.name, startedAt: Date.now() });
+    const onGrowth = (): void => {
+      for (const listener of growth) listener();
+    };
+    let writer: BlobWriter | undefined;
+    try {
+      writer = await blobs.createWriter({ algorithm: digestAlgorithm(digest), onGrowth });
+      await metadata.beginUpload({ id: writer.id, name: place.name, startedAt: Date.now() });
+    } catch (error) {
+      response.body.destroy();
+      await writer?.cancel();
+      throw asOciError(place, digest, error);
+    }
+    const { id, commit: become } = writer;
     const { name } = place.client.config;
     const commit = (): Promise<void> =>
       perDigest.run(digest, async () => {
         flight.sealed = true;
         // Bytes that a crash leaves without a repository are found by this note.
         await metadata.collection.expectBlob(digest);
-        await writer.commit(digest);
+        await become(digest);
         for (const each of flight.names) await metadata.linkBlob(each, digest);
       });
     const fetch = fetchBlob(place, digest, response, {
@@ -169,7 +174,7 @@ export function createUpstreamBlobs(options: {
       asOciError: (error) => asOciError(place, digest, error),
     });
     flight.begun = fetch;
-    fetch.finished
+    flight.ended = fetch.finished
       .then(
         () => options.torrents.prepare(digest),
         (error: unknown) => {
@@ -182,7 +187,7 @@ export function createUpstreamBlobs(options: {
           }
         },
       )
-      .then(() => metadata.endUpload(writer.id))
+      .then(() => metadata.endUpload(id))
       .catch((error: unknown) => log.warn({ digest, err: error }, 'the end of a fetch was not recorded'))
       .finally(() => flights.delete(digest));
     return fetch;
@@ -247,7 +252,7 @@ export function createUpstreamBlobs(options: {
     count: () => flights.size,
     async settled() {
       const all = [...flights.values()];
-      await Promise.allSettled(all.map(async (flight) => (await flight.fetch)?.finished));
+      await Promise.allSettled(all.map(async (flight) => (await flight.fetch) && flight.ended));
     },
   };
 }
@@ -259,7 +264,7 @@ function unknown(digest: Digest): OciError {
 function asOciError({ client }: Place, digest: Digest, error: unknown): unknown {
   if (!(error instanceof BlobStoreError)) return error;
   const extra = { cause: error, headers: { 'retry-after': '10' } };
-  if (error.code === 'no-space') return new OciError('NO_SPACE', undefined, undefined, { cause: error });
+  if (error.code === 'no-space' || error.code === 'unavailable') return storeError(error);
   if (error.code !== 'digest-mismatch') return new OciError('UNAVAILABLE', error.message, undefined, extra);
   return new OciError(
     'UNAVAILABLE',

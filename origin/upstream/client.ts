@@ -6,7 +6,7 @@
  * Failures are OciErrors: UNAVAILABLE (503, with Retry-After) for what passes, DENIED for a refusal of
  * the upstream. 429 is never passed on: containerd repeats that on the same host without delay.
  */
-import { type CredentialsFor, passwordIn, withAuthFiles, withCredentials } from '#auth';
+import { AuthFileError, type CredentialsFor, passwordIn, withAuthFiles, withCredentials } from '#auth';
 import { ConfigError } from '#config';
 import { createHttpClient, type HttpClient, type HttpRequestOptions, type HttpResponse } from '#http';
 import { OciError } from '#oci';
@@ -147,6 +147,10 @@ export async function createUpstreamClient(
       } catch (error) {
         // Given up by us, and not because it took too long.
         if (signal.aborted && (signal.reason as Error).name !== 'TimeoutError') throw error;
+        if (error instanceof ConfigError || error instanceof AuthFileError) {
+          log.error({ upstream: name, err: error }, 'the credentials for an upstream cannot be read');
+          throw unavailable('its credentials cannot be read at the origin');
+        }
         const cost = performance.now() - startedAt;
         reachable = false;
         leftAloneUntil = performance.now() + Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, 2 * cost));

@@ -55,7 +55,7 @@ export function fetchBlob(
   let complete = false;
 
   const run = async (): Promise<void> => {
-    const sized = GRACE_MS + (size ?? 0) / SLOWEST_BYTES_PER_MS;
+    const sized = GRACE_MS + Math.ceil((size ?? 0) / SLOWEST_BYTES_PER_MS);
     const timeLimit = size === undefined ? UNSIZED_MS : Math.min(sized, LONGEST_TIMER_MS);
     const signal = AbortSignal.any([options.closing, AbortSignal.timeout(timeLimit)]);
     try {

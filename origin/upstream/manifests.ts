@@ -85,6 +85,11 @@ export function createUpstreamManifests(options: {
     const named = reference.includes(':') ? parseDigest(reference) : undefined;
     const digest = digestOf(named === undefined ? 'sha256' : digestAlgorithm(named), bytes);
     if (named !== undefined && named !== digest) throw unusable(place, reference, `its digest is ${digest}`);
+    const [tag] = tags;
+    if (await metadata.manifest(name, digest)) {
+      if (tag !== undefined) await metadata.confirmTag(name, tag, digest);
+      return digest;
+    }
     try {
       const mediaType = response.headers['content-type'];
       const manifest = parseManifest(bytes, mediaType);
@@ -108,7 +113,7 @@ export function createUpstreamManifests(options: {
     return digest;
   }
 
-  async function confirm(place: Place, tag: Tag): Promise<Digest | undefined> {
+  async function confirm(place: Place, tag: Tag, wasHere: boolean): Promise<Digest | undefined> {
     const { client, name, repository } = place;
     const signal = bounded(place);
     const response = await client.request({
@@ -119,12 +124,13 @@ export function createUpstreamManifests(options: {
       signal,
     });
     await client.discard(response);
-    if (response.status !== 200) {
+    if (response.status === 404) {
       // It is gone there, and must not come back here when the upstream cannot be asked.
-      await metadata.deleteTag(name, tag);
+      if (wasHere) await metadata.deleteTag(name, tag);
       return undefined;
     }
-    const named = digestIn(response.headers['docker-content-digest']);
+    // Some registries know no HEAD here, and some name no digest.
+    const named = response.status === 200 ? digestIn(response.headers['docker-content-digest']) : undefined;
     if (named === undefined) return fetchManifest(place, tag, [tag], signal);
     if (await metadata.confirmTag(name, tag, named)) return named;
     return fetchManifest(place, named, [tag], signal);
@@ -132,13 +138,16 @@ export function createUpstreamManifests(options: {
 
   async function byTag(place: Place, tag: Tag): Promise<FoundManifest | undefined> {
     const { name, client } = place;
+    const known = await metadata.tagAge(name, tag);
+    const record = known && (await metadata.manifest(name, known.digest));
+    // Pushed here before there was an upstream of that name: it is ours, until somebody deletes it.
+    if (record && record.partial !== true) return { digest: record.digest, stale: false };
     try {
-      const digest = await confirm(place, tag);
+      const digest = await confirm(place, tag, record !== undefined);
       return digest && { digest, stale: false };
     } catch (error) {
       const passes = error instanceof OciError && error.code === 'UNAVAILABLE';
-      const known = passes ? await metadata.tagAge(name, tag) : undefined;
-      if (!known || known.ageMs > client.config.staleMs) throw error;
+      if (!passes || !record || known.ageMs > client.config.staleMs) throw error;
       options.onStale(client.config.name);
       log.warn(
         { repository: name, tag, digest: known.digest, err: error },

@@ -10,8 +10,12 @@ export function hostToComponent(host: string): string {
   return host.toLowerCase().replace(/:(\d+)$/, '_$1');
 }
 
-/** The host that a first part of a name stands for; undefined when it is no host. */
+/**
+ * The host that a first part of a name stands for; undefined when it is no host. `team_1` could be a
+ * host without a domain and its port, and is a team.
+ */
 export function componentToHost(component: string): string | undefined {
-  const host = component.replace(/_(\d{1,5})$/, ':$1');
-  return isRegistryHost(host) ? host : undefined;
+  const [, host = component, port] = /^(.+)_(\d{1,5})$/.exec(component) ?? [];
+  if (!isRegistryHost(host)) return undefined;
+  return port === undefined ? host : `${host}:${port}`;
 }

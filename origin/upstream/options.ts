@@ -64,8 +64,9 @@ const upstream: Kind<UpstreamConfig> = {
 function withFieldNames(text: string): string {
   const trimmed = text.trim();
   const equals = trimmed.indexOf('=');
+  if (equals < 0) return `url=${trimmed}`;
   const named = FIELDS.some((field) => field === trimmed.slice(0, equals));
-  return equals < 0 || named ? trimmed : `name=${trimmed.slice(0, equals)} url=${trimmed.slice(equals + 1)}`;
+  return named ? trimmed : `name=${trimmed.slice(0, equals)} url=${trimmed.slice(equals + 1)}`;
 }
 
 export const upstreamOptions = {

@@ -3,6 +3,7 @@ const messages = {
   'digest-mismatch': 'the content does not have the expected digest',
   'no-space': 'no space left on the device (ENOSPC)',
   unavailable: 'the object storage cannot be used now',
+  foreign: 'the object storage belongs to somebody else',
   busy: 'another operation on the same upload or download is running',
   'too-large': 'the content is larger than allowed',
   closed: 'the store or the blob is closed',

@@ -14,6 +14,7 @@ import { openPartial } from './partial.ts';
 import type { BlobInfo, DownloadStore } from './port.ts';
 import { createReader } from './reader.ts';
 import { type BlobRecord, openRecords, recordOf, unchanged } from './records.ts';
+import { createTotals } from './totals.ts';
 import { createTurns } from './turns.ts';
 import { openUploads } from './uploads.ts';
 
@@ -30,29 +31,11 @@ export async function openBlobStore(options: {
   const { hashing, log } = options;
   const layout = await openLayout(options.root);
   const records = await openRecords(options.level);
-  const totals = { blobs: 0, bytes: 0 };
   const partials = new Set<Digest>();
   const turns = createTurns();
   const inTurn = turns.run;
   let closed = false;
-  const counted = countAll(records.sizes());
-
-  function count(blobs: number, bytes: number): void {
-    totals.blobs += blobs;
-    totals.bytes += blobs * bytes;
-  }
-
-  /** Counts what the index held at the start. What changes meanwhile is not in `batches`, and counts for itself. */
-  async function countAll(batches: AsyncIterable<readonly number[]>): Promise<void> {
-    try {
-      for await (const sizes of batches) {
-        for (const size of sizes) count(1, size);
-        if (closed) return;
-      }
-    } catch (error) {
-      log.error({ err: error }, 'the stored blobs could not be counted');
-    }
-  }
+  const totals = createTotals(records.sizes(), { isClosed: () => closed, log });
 
   const adopt = (from: string, handle: FileHandle, digest: Digest, size: number): Promise<BlobInfo> =>
     inTurn(digest, async () => {
@@ -71,7 +54,7 @@ export async function openBlobStore(options: {
       }
       const record = recordOf(await handle.stat({ bigint: true }), Date.now());
       await records.put(digest, record);
-      count(1, size);
+      totals.added(size);
       return { digest, size, lastUsedAt: record.lastUsedAt };
     });
 
@@ -94,8 +77,8 @@ export async function openBlobStore(options: {
       const still = await handle.stat({ bigint: true });
       if (actual === digestHex(digest) && unchanged(fresh, still)) {
         await records.put(digest, fresh);
-        if (record) count(-1, record.size);
-        count(1, fresh.size);
+        if (record) totals.removed(record.size);
+        totals.added(fresh.size);
         log.info(
           { digest },
           record ? 'a blob file was touched but is unchanged' : 'found a blob that the index lacked',
@@ -115,7 +98,7 @@ export async function openBlobStore(options: {
 
   async function forget(digest: Digest, record: BlobRecord): Promise<void> {
     await records.delete(digest);
-    count(-1, record.size);
+    totals.removed(record.size);
   }
 
   /** Only a hint for eviction: a full disk must not keep a good blob from being read. */
@@ -181,8 +164,8 @@ export async function openBlobStore(options: {
         return 'damaged';
       }),
     list: records.list,
-    totals: () => ({ ...totals }),
-    counted,
+    totals: totals.now,
+    counted: totals.counted,
     delete: (digest) =>
       inTurn(digest, async () => {
         const record = await records.get(digest);
@@ -210,7 +193,7 @@ export async function openBlobStore(options: {
     },
     async close() {
       closed = true;
-      await counted;
+      await totals.counted;
       await turns.close();
       await uploads.close();
     },

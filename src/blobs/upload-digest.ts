@@ -1,5 +1,5 @@
 /**
- * The sha256 of an upload while it comes. The first bytes are hashed here, which is all there is to do for a
+ * The digest of an upload while it comes. The first bytes are hashed here, which is all there is to do for a
  * small blob; for a larger one a thread reads the file behind the writer, and the event loop is spared.
  */
 import { createHash, type Hash } from 'node:crypto';
@@ -16,7 +16,7 @@ export type UploadHashing = Pick<Hashing, 'followDigest' | 'digestFile'>;
 export interface UploadDigest {
   /** These bytes were written to the file, and it has `size` bytes now. */
   written(chunks: readonly Uint8Array[], size: number): void;
-  /** The hex sha256 of the file's first `size` bytes, all that was written. May be asked again, at the price of hashing anew. */
+  /** The hex digest of the file's first `size` bytes, all that was written. May be asked again; after more bytes at the price of hashing anew. */
   hex(size: number): Promise<string>;
   /** Resolves when the file is let go. */
   close(): Promise<void>;
@@ -33,6 +33,8 @@ export function createUploadDigest(
   let follower: DigestFollower | undefined;
   let lost = false;
   let told = 0;
+  /** A commit that failed for another reason is tried again, perhaps when the file has its new name already. */
+  let known: { readonly size: number; readonly hex: string } | undefined;
 
   const follow = (upTo: number): void => {
     small = undefined;
@@ -41,19 +43,25 @@ export function createUploadDigest(
     told = upTo;
     follower.advance(upTo);
   };
+  const compute = async (now: number): Promise<string> => {
+    if (small) return small.copy().digest('hex');
+    if (!follower) return hashing.digestFile(path, algorithm);
+    const running = follower;
+    follower = undefined;
+    lost = true;
+    // The follower is lost with its thread; the bytes are not.
+    return running.finish(now).catch(() => hashing.digestFile(path, algorithm));
+  };
   return {
     written(chunks, now) {
       if (small && now <= SMALL_BYTES) for (const chunk of chunks) small.update(chunk);
       else if (!lost) follow(now);
     },
     async hex(now) {
-      if (small) return small.copy().digest('hex');
-      if (!follower) return hashing.digestFile(path, algorithm);
-      const running = follower;
-      follower = undefined;
-      lost = true;
-      // The follower is lost with its thread; the bytes are not.
-      return running.finish(now).catch(() => hashing.digestFile(path, algorithm));
+      if (known?.size === now) return known.hex;
+      const hex = await compute(now);
+      known = { size: now, hex };
+      return hex;
     },
     async close() {
       const running = follower;

@@ -28,7 +28,8 @@ export async function openUploads(
   await mkdir(folder, { recursive: true, mode: 0o750 });
   await removeStale(folder);
   const writers = new Map<string, BlobWriter>();
-  const resuming = new Map<string, Promise<BlobWriter | undefined>>();
+  /** Writers that are being opened, by id. */
+  const opening = new Map<string, Promise<BlobWriter | undefined>>();
   const ended = (id: string): void => void writers.delete(id);
   const syncName = (): Promise<void> => syncFolder(folder);
   let closed = false;
@@ -40,7 +41,10 @@ export async function openUploads(
   ): Promise<BlobWriter> {
     const file = path.join(folder, id);
     const handle = await open(file, flags, 0o640);
-    const { size } = await handle.stat();
+    const { size } = await handle.stat().catch(async (error: unknown) => {
+      await handle.close();
+      throw error;
+    });
     const writer = createWriter(id, file, handle, size, { ...owner, ended, syncName, onGrowth }, algorithm);
     writers.set(id, writer);
     return writer;
@@ -49,31 +53,37 @@ export async function openUploads(
   return {
     async create(options = {}) {
       if (closed) throw new BlobStoreError('closed');
-      try {
-        return await openWriter(randomUUID(), 'wx+', options);
-      } catch (error) {
-        throw asStoreError(error);
-      }
+      const id = randomUUID();
+      return single(id, () => openWriter(id, 'wx+', options));
     },
     async resume(id) {
       if (closed) throw new BlobStoreError('closed');
-      const running = writers.get(id) ?? resuming.get(id);
+      const running = writers.get(id) ?? opening.get(id);
       if (running !== undefined) return running;
       if (!/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id)) return undefined;
-      const work = openWriter(id, 'r+')
-        .catch((error: NodeJS.ErrnoException) => {
+      return single(id, () =>
+        openWriter(id, 'r+').catch((error: NodeJS.ErrnoException) => {
           if (error.code === 'ENOENT') return undefined;
           throw error;
-        })
-        .finally(() => resuming.delete(id));
-      resuming.set(id, work);
-      return work;
+        }),
+      );
     },
     async close() {
       closed = true;
+      await Promise.allSettled(opening.values());
       await Promise.all([...writers.values()].map((writer) => writer.close()));
     },
   };
+
+  function single<W extends BlobWriter | undefined>(id: string, work: () => Promise<W>): Promise<W> {
+    const running = work()
+      .catch((error: unknown) => {
+        throw asStoreError(error);
+      })
+      .finally(() => opening.delete(id));
+    opening.set(id, running);
+    return running;
+  }
 }
 
 async function removeStale(folder: string): Promise<void> {

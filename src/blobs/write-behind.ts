@@ -104,6 +104,7 @@ export async function writeAll(
     const { bytesWritten } = await handle.writev([...left], at);
     at += bytesWritten;
     left = after(left, bytesWritten);
+    if (bytesWritten === 0 && left.length > 0) throw new Error('the file system takes no more bytes');
   }
 }
 

@@ -58,12 +58,11 @@ export function createWriter(
       if (state === 'busy') state = 'idle';
     }
   };
+  /** The upload is anybody's again when the thread has let go of the file too, whatever else fails. */
   const letGo = async (): Promise<void> => {
-    try {
-      await Promise.all([handle.close(), digest.close()]);
-    } finally {
-      owner.ended(id);
-    }
+    const [file] = await Promise.allSettled([handle.close(), digest.close()]);
+    owner.ended(id);
+    if (file.status === 'rejected') throw file.reason;
   };
   /** Closing waits for a running write, so the next writer of this upload finds the file at rest. */
   const end = (): Promise<void> => {
@@ -77,16 +76,21 @@ export function createWriter(
     finishing = running;
     return running;
   };
+  /** Bytes behind `size` would be taken for the upload's after a restart. */
+  const cutExcess = async (): Promise<void> => {
+    if (!excess) return;
+    await handle.truncate(size);
+    excess = false;
+  };
   const write = async (chunks: readonly Uint8Array[], bytes: number): Promise<void> => {
+    await cutExcess();
     try {
       await writeAll(handle, size, chunks);
       sync.written(bytes);
     } catch (error) {
-      // What a failed write left behind `size` must not count after a restart.
-      excess = await handle.truncate(size).then(
-        () => false,
-        () => true,
-      );
+      excess = true;
+      // When this fails too, whoever writes or syncs next tries again.
+      await cutExcess().catch(() => undefined);
       throw error;
     }
     // First the file, then the hash: after a failed write both still agree on `size`.
@@ -125,6 +129,7 @@ export function createWriter(
     },
     sync: () =>
       exclusively(async () => {
+        await cutExcess();
         await sync.settled();
         await handle.datasync();
         if (!isNamed) await owner.syncName();
@@ -132,7 +137,7 @@ export function createWriter(
       }),
     commit: (expected) =>
       finish(async () => {
-        if (excess) await handle.truncate(size);
+        await cutExcess();
         await sync.settled();
         const wanted = digestAlgorithm(expected);
         // Of another algorithm than was announced: the file is read once more.

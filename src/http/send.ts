@@ -15,13 +15,16 @@ const FAST_BYTES_PER_MS = 8 * 1024;
 export interface ByteSource {
   /** Fills `into` from `position`, or rejects. */
   read(position: number, into: Uint8Array): Promise<void>;
+  /** The first bytes may be long in coming: the client gets the status and the headers before them. */
+  readonly slow?: boolean;
 }
 
 /**
  * Sends bytes `start` to `end` (exclusive) of `source` as the body of an answer whose status and
  * headers, Content-Length among them, are set on `reply`. `onSent` is told how many bytes of the body
  * the kernel took, also when the client goes away. When the source fails the connection is cut, so
- * that nobody takes a part for the whole.
+ * that nobody takes a part for the whole; when it fails before anything was sent, `reply` is still to
+ * be answered, unless the source is slow.
  * @throws the source's error, after the cut
  */
 export async function sendBody(
@@ -30,20 +33,32 @@ export async function sendBody(
   { start, end }: { readonly start: number; readonly end: number },
   onSent: (bytes: number) => void,
 ): Promise<void> {
-  const { raw } = reply.hijack();
+  const { raw } = reply;
   const flow = createFlow(raw, onSent);
-  try {
+  const begin = (): void => {
+    if (raw.headersSent) return;
+    reply.hijack();
     raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>);
+  };
+  if (source.slow === true) {
+    begin();
+    raw.flushHeaders();
+  }
+  try {
     for (let at = start; at < end && !raw.destroyed; ) {
       const part = flow.nextPart(end - at);
       await source.read(at, part);
+      begin();
       flow.send(part);
       at += part.length;
       await flow.room();
     }
+    begin();
     raw.end();
   } catch (error) {
     const gone = raw.destroyed;
+    if (!gone && !raw.headersSent) throw error;
+    begin();
     raw.destroy();
     if (!gone) throw error;
   }

@@ -51,6 +51,7 @@ const ROUTINE = /^\/(?:metrics|healthz|readyz|announce|scrape)(?:\?|$)|^\/api\/v
 /** A connection without a byte in either direction for this long is closed. */
 const IDLE_SOCKET_MS = 60_000;
 const DRAIN_MS = 30_000;
+const ENTITY_HEADERS = ['content-length', 'content-range', 'etag', 'docker-content-digest'] as const;
 const DRAIN_STEP_MS = 100;
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
@@ -162,6 +163,8 @@ function answerError(
     const clientGone = request.raw.destroyed && !request.raw.complete;
     log[clientGone ? 'debug' : 'error']({ err: error, reqId: request.id }, 'request failed');
   }
+  // They were set for the content that the error stands in for.
+  for (const name of ENTITY_HEADERS) reply.removeHeader(name);
   const registry = request.url === '/v2' || request.url.startsWith('/v2/');
   if (registry) {
     const oci =

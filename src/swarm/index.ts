@@ -10,6 +10,7 @@
  */
 
 export { createSwarm, DEFAULT_TRANSPORTS } from './engine.ts';
+export { createSwarmMetrics } from './metrics.ts';
 export type {
   DownloadStats,
   Identity,

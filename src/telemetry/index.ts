@@ -3,4 +3,4 @@
  * several programs can run in one process (tests do).
  */
 export { createLogger, type Logger, type LogOptions } from './log.ts';
-export { type Add, createMetrics, type Metrics } from './metrics.ts';
+export { createMetrics, type Metrics } from './metrics.ts';

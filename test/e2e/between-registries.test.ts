@@ -1,15 +1,12 @@
 /** Copies between registries with real clients: two origins, and Debian's docker-registry; deletes, artifacts, many platforms. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
-import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { ask, putAt, someImage } from '../conformance/support.ts';
 import { needs } from '../support/debian.ts';
-import { INDEX, LAYER, MANIFEST, pushBlob, temporaryFolder, testOrigin } from '../support/origin.ts';
-import { freePort } from '../support/shoal.ts';
+import { dockerRegistry } from '../support/docker-registry.ts';
+import { INDEX, LAYER, MANIFEST, pushBlob, testOrigin } from '../support/origin.ts';
 
 const exec = promisify(execFile);
 const PLAIN = ['--preserve-digests', '--src-tls-verify=false', '--dest-tls-verify=false'];
@@ -17,28 +14,6 @@ const PLAIN = ['--preserve-digests', '--src-tls-verify=false', '--dest-tls-verif
 async function run(file: string, ...args: string[]): Promise<string> {
   const { stdout } = await exec(file, args, { maxBuffer: 16 << 20, timeout: 120_000 });
   return stdout;
-}
-
-async function dockerRegistry(t: Test): Promise<{ url: string }> {
-  const folder = await temporaryFolder(t);
-  const address = `127.0.0.1:${await freePort()}`;
-  const config = path.join(folder, 'config.yml');
-  const storage = { filesystem: { rootdirectory: folder }, delete: { enabled: true } };
-  await writeFile(config, JSON.stringify({ version: 0.1, storage, http: { addr: address } }));
-  const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
-  t.teardown(() => child.kill());
-  const url = `http://${address}`;
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    if (
-      await fetch(`${url}/v2/`).then(
-        (answer) => answer.ok,
-        () => false,
-      )
-    )
-      return { url };
-    await delay(100);
-  }
-  throw new Error('docker-registry did not start');
 }
 
 /** An index of two platforms under the tag `many`; answers with its digest. */

@@ -1,13 +1,13 @@
 /** The clients that people push and pull with: skopeo, podman, buildah and containerd, against one origin. */
 import { execFile } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { gzipSync } from 'node:zlib';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { startContainerd } from '../support/containerd.ts';
 import { needs } from '../support/debian.ts';
+import { layeredImage } from '../support/layered-image.ts';
 import { INDEX, type TestOrigin, temporaryFolder, testOrigin } from '../support/origin.ts';
 
 const exec = promisify(execFile);
@@ -17,65 +17,6 @@ async function run(file: string, ...args: string[]): Promise<string> {
   return stdout;
 }
 
-/** An OCI layout of two layers, one of them some MiB; answers with its `oci:` reference. */
-async function layout(t: Test): Promise<{ reference: string; manifest: string }> {
-  const folder = await temporaryFolder(t);
-  const blobs = path.join(folder, 'blobs/sha256');
-  await mkdir(blobs, { recursive: true });
-  const put = async (bytes: Buffer): Promise<{ digest: string; size: number }> => {
-    const hex = createHash('sha256').update(bytes).digest('hex');
-    await writeFile(path.join(blobs, hex), bytes);
-    return { digest: `sha256:${hex}`, size: bytes.length };
-  };
-  const layers = [];
-  const diffIds = [];
-  for (const [name, size] of [
-    ['small', 1000],
-    ['large', 5 << 20],
-  ] as const) {
-    const content = path.join(folder, name);
-    await writeFile(content, randomBytes(size));
-    await run('tar', '-C', folder, '-cf', `${content}.tar`, name);
-    const tar = await readFile(`${content}.tar`);
-    diffIds.push(`sha256:${createHash('sha256').update(tar).digest('hex')}`);
-    layers.push({
-      mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
-      ...(await put(gzipSync(tar, { level: 1 }))),
-    });
-  }
-  const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64';
-  const config = await put(
-    Buffer.from(
-      JSON.stringify({
-        architecture,
-        os: 'linux',
-        config: {},
-        rootfs: { type: 'layers', diff_ids: diffIds },
-      }),
-    ),
-  );
-  const mediaType = 'application/vnd.oci.image.manifest.v1+json';
-  const manifest = await put(
-    Buffer.from(
-      JSON.stringify({
-        schemaVersion: 2,
-        mediaType,
-        config: { mediaType: 'application/vnd.oci.image.config.v1+json', ...config },
-        layers,
-      }),
-    ),
-  );
-  await writeFile(
-    path.join(folder, 'index.json'),
-    JSON.stringify({
-      schemaVersion: 2,
-      manifests: [{ mediaType, ...manifest, annotations: { 'org.opencontainers.image.ref.name': 'v1' } }],
-    }),
-  );
-  await writeFile(path.join(folder, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
-  return { reference: `oci:${folder}:v1`, manifest: manifest.digest };
-}
-
 async function tags(origin: TestOrigin, name: string): Promise<string[]> {
   return ((await origin.call('GET', `/v2/${name}/tags/list`)).json() as { tags: string[] }).tags;
 }
@@ -83,7 +24,7 @@ async function tags(origin: TestOrigin, name: string): Promise<string[]> {
 t.test('skopeo', async (t) => {
   await needs(t, ['skopeo']);
   const origin = await testOrigin(t);
-  const image = await layout(t);
+  const image = await layeredImage(t);
   const host = new URL(origin.url).host;
   const target = `docker://${host}/team/app`;
   await run('skopeo', 'copy', '--dest-tls-verify=false', image.reference, `${target}:v1`);
@@ -121,7 +62,7 @@ t.test('skopeo', async (t) => {
 t.test('podman and buildah', async (t) => {
   await needs(t, ['podman', 'buildah', 'skopeo']);
   const origin = await testOrigin(t);
-  const image = await layout(t);
+  const image = await layeredImage(t);
   const host = new URL(origin.url).host;
   const work = await temporaryFolder(t);
   const storage = ['--root', `${work}/root`, '--runroot', `${work}/run`, '--storage-driver', 'vfs'];
@@ -152,7 +93,7 @@ t.test('podman and buildah', async (t) => {
 t.test('containerd', async (t) => {
   await needs(t, ['containerd', 'skopeo']);
   const origin = await testOrigin(t);
-  const image = await layout(t);
+  const image = await layeredImage(t);
   const host = new URL(origin.url).host;
   await run(
     'skopeo',

@@ -1,4 +1,7 @@
 /** The store on S3, against Ceph's object gateway: the contract of all stores, and what only S3 has. */
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
 import { PassThrough, Readable } from 'node:stream';
 import {
   CreateMultipartUploadCommand,
@@ -8,14 +11,16 @@ import {
   PutObjectCommand,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
-import t from 'tap';
-import { type Digest, parseDigest } from '#oci';
+import t, { type Test } from 'tap';
+import { type Digest, digestOf as digestOfBytes, parseDigest, sha256DigestOf } from '#oci';
 import { content, contentDigest, digestOf } from '../support/content.ts';
+import { MANIFEST, pushBlob, putManifest, testOrigin } from '../support/origin.ts';
 import { startS3Server } from '../support/s3-server.ts';
 import { openTestS3Store, type TestS3Store } from '../support/s3-store.ts';
 import { blobStoreContract } from '../unit/blobs/contract.ts';
 
 const server = await startS3Server(t);
+const OWNER = 'shoal-origin.json';
 const SIZE = 6 * 1024 ** 2;
 
 async function put(store: TestS3Store, seed: number, size = SIZE): Promise<Digest> {
@@ -33,7 +38,44 @@ const keyOf = (digest: Digest): string => {
 
 async function keys({ bucket: Bucket }: TestS3Store): Promise<string[]> {
   const { Contents = [] } = await server.client.send(new ListObjectsV2Command({ Bucket }));
-  return Contents.map(({ Key = '' }) => Key);
+  return Contents.map(({ Key = '' }) => Key).filter((key) => !key.endsWith(OWNER));
+}
+
+/** Passes connections on to the server until it is cut, as a network does. */
+async function cuttableWay(t: Test) {
+  const { port, hostname } = new URL(server.endpoint);
+  const sockets = new Set<net.Socket>();
+  let open = true;
+  const gate = net.createServer((client) => {
+    const upstream = net.connect(Number(port), hostname);
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => undefined);
+      socket.once('close', () => {
+        sockets.delete(socket);
+        client.destroy();
+        upstream.destroy();
+      });
+    }
+    if (open) client.pipe(upstream).pipe(client);
+    else client.destroy();
+  });
+  await once(gate.listen(0, '127.0.0.1'), 'listening');
+  const cut = (): void => {
+    open = false;
+    for (const socket of sockets) socket.destroy();
+  };
+  t.teardown(() => {
+    cut();
+    gate.close();
+  });
+  return {
+    endpoint: `http://127.0.0.1:${(gate.address() as net.AddressInfo).port}`,
+    cut,
+    mend(): void {
+      open = true;
+    },
+  };
 }
 
 blobStoreContract(t, 's3', (t) => openTestS3Store(t, server));
@@ -113,6 +155,107 @@ t.test('a bucket that cannot be used is told at the start, and no secret is logg
   process.env['AWS_SECRET_ACCESS_KEY'] = server.secretAccessKey;
   t.match(refused, { code: 'unavailable', message: /SignatureDoesNotMatch.*credentials/ });
   t.notMatch(JSON.stringify(refused, Object.getOwnPropertyNames(refused)), /wrong-secret|SHOALTEST/);
+});
+
+t.test('a blob that was deleted while it was read is none after a restart either', async (t) => {
+  const store = await openTestS3Store(t, server);
+  const digest = await put(store, 5);
+  const reader = await store.blobs.open(digest);
+  await store.blobs.delete(digest);
+  await store.blobs.delete(digest);
+  const first = Buffer.alloc(10);
+  await reader?.read(SIZE - 10, first);
+  t.same(await keys(store), [keyOf(digest)], 'its reader keeps the object');
+  await store.reopen();
+  const [opened, known] = await Promise.all([store.blobs.open(digest), store.blobs.stat(digest)]);
+  t.same([opened, known], [undefined, undefined], 'from the first request on');
+  t.same(store.blobs.totals(), { blobs: 0, bytes: 0 });
+  for await (const found of store.blobs.list()) t.fail(`${found.digest} is listed`);
+  for (let left = await keys(store); left.length > 0; left = await keys(store)) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await put(store, 5);
+  await store.reopen();
+  t.match(await store.blobs.stat(digest), { size: SIZE }, 'pushed again it is there');
+});
+
+t.test('blobs of both algorithms are listed', async (t) => {
+  const store = await openTestS3Store(t, server);
+  const bytes = randomBytes(1000);
+  const digests = [sha256DigestOf(bytes), digestOfBytes('sha512', bytes)];
+  for (const digest of digests) {
+    const writer = await store.blobs.createWriter();
+    await writer.append(Readable.from([bytes]));
+    await writer.commit(digest);
+  }
+  const listed = [];
+  for await (const { digest } of store.blobs.list()) listed.push(digest);
+  t.same(listed.sort(), digests.sort());
+});
+
+t.test('a bucket and prefix are one origin’s; another is told what to do', async (t) => {
+  const first = await openTestS3Store(t, server);
+  const digest = await put(first, 6, 1000);
+  const target = { Bucket: first.bucket, Key: keyOf(digest) };
+  await server.client.send(new CreateMultipartUploadCommand(target));
+  const refused = await openTestS3Store(t, server, { bucket: first.bucket }).catch((error: unknown) => error);
+  t.match(refused, {
+    code: 'foreign',
+    message: new RegExp(
+      `another origin.*since 20.*${first.bucket} below some/where/.*storage.s3.prefix.*${OWNER}`,
+    ),
+  });
+  const { Uploads = [] } = await server.client.send(
+    new ListMultipartUploadsCommand({ Bucket: first.bucket }),
+  );
+  t.equal(Uploads.length, 1, 'nothing of the first was touched');
+  await first.reopen();
+  t.match(await first.blobs.stat(digest), { size: 1000 }, 'it is still the first’s');
+
+  const whole = await openTestS3Store(t, server, { bucket: first.bucket, prefix: '' });
+  t.equal(await whole.blobs.open(digest), undefined, 'a prefix within another’s is a place of its own');
+  const heir = { Bucket: first.bucket, Key: `some/where/${OWNER}` };
+  await server.client.send(new PutObjectCommand({ ...heir, Body: 'nonsense' }));
+  await t.rejects(openTestS3Store(t, server, { bucket: first.bucket }), { message: /an unknown machine/ });
+  await server.client.send(new DeleteObjectCommand(heir));
+  const second = await openTestS3Store(t, server, { bucket: first.bucket });
+  t.match(await second.blobs.stat(digest), { size: 1000 }, 'taken over, with the blobs that are there');
+});
+
+t.test('an origin whose S3 is down says so, and goes on when it is back', async (t) => {
+  const way = await cuttableWay(t);
+  const origin = await testOrigin(t, {
+    storage: {
+      ...{ bucket: await server.newBucket(), prefix: 'p', region: 'default', endpoint: way.endpoint },
+      ...{ addressing: 'path', partBytes: 5 * 1024 ** 2, cacheBytes: 32 * 1024 ** 2 },
+    },
+  });
+  const bytes = randomBytes(300_000);
+  const digest = await pushBlob(origin, 'app', bytes);
+  const descriptor = { mediaType: 'application/x', digest, size: bytes.length };
+  const manifest = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config: descriptor, layers: [] });
+  t.equal((await putManifest(origin, 'app', 'v1', manifest)).status, 201);
+  const get = (headers = {}) => origin.call('GET', `/v2/app/blobs/${digest}`, { headers });
+  way.cut();
+  for (const headers of [{}, { range: 'bytes=5-90' }]) {
+    const answer = await get(headers);
+    t.match([answer.status, answer.errorCode()], [503, 'UNAVAILABLE']);
+    t.match(answer.body.toString(), /object storage cannot be used now/);
+    t.notMatch(answer.body.toString(), /127\.0\.0\.1|ECONN/, 'no address is told');
+    const { etag, 'content-range': range, 'retry-after': retry } = answer.headers;
+    t.same([etag, range, retry], [undefined, undefined, '5']);
+    t.equal(answer.headers['content-length'], String(answer.body.length));
+  }
+  const other = randomBytes(1000);
+  const pushed = await origin.call('POST', `/v2/app/blobs/uploads/?digest=${sha256DigestOf(other)}`, {
+    body: other,
+  });
+  t.match([pushed.status, pushed.errorCode()], [503, 'UNAVAILABLE']);
+  t.equal((await origin.call('GET', '/v2/app/manifests/v1')).status, 200, 'what is local is served');
+  way.mend();
+  const again = await get();
+  t.ok(again.status === 200 && again.body.equals(bytes));
+  await pushBlob(origin, 'app', other);
 });
 
 t.test('closing the store in the middle of a commit keeps the upload', async (t) => {

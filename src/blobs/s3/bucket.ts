@@ -156,8 +156,12 @@ export async function openBucket(options: S3Options): Promise<Bucket> {
     async get(Key, IfMatch, { start, end }, signal) {
       const command = new sdk.GetObjectCommand({ Bucket, Key, IfMatch, Range: `bytes=${start}-${end}` });
       try {
-        const { Body } = await ask('GetObject', (request) => client.send(command, request), signal);
-        return Body as unknown as Readable;
+        const answer = await ask('GetObject', (request) => client.send(command, request), signal);
+        const body = answer.Body as unknown as Readable;
+        const { ContentLength: length = end + 1 - start } = answer;
+        if (length === end + 1 - start) return body;
+        body.destroy();
+        throw new BlobStoreError('unavailable', 'the server answered with other bytes than were asked for');
       } catch (error) {
         const status = statusOf(error);
         if (status === 404 || status === 412 || status === 416)

@@ -9,7 +9,9 @@ interface ServiceError {
   readonly $metadata?: { readonly httpStatusCode?: number; readonly requestId?: string };
 }
 
-const REFUSED = 'the credentials may not do this, or are wrong; see the guide for the rights that are needed';
+const REFUSED =
+  'the credentials may not do this, or are wrong; needed are s3:GetObject, s3:PutObject, s3:DeleteObject, ' +
+  's3:AbortMultipartUpload, s3:ListBucket and s3:ListBucketMultipartUploads (docs/decisions/0037-blobs-in-s3.md)';
 
 /** By the error's name, as S3 and its relatives have it. */
 const remedies: Readonly<Record<string, string>> = {

@@ -22,7 +22,7 @@ export interface ObjectRange {
 
 /** The bytes of a range. Ends with 'not-found' when the object changed, with 'unavailable' when it cannot be had. */
 export async function* readRange(
-  bucket: Bucket,
+  bucket: Pick<Bucket, 'get'>,
   { key, etag, start, end }: ObjectRange,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
@@ -34,6 +34,8 @@ export async function* readRange(
       for (;;) {
         const { done, value } = await within(STALL_MS, body, chunks.next());
         if (done) break;
+        if (value.length > end + 1 - at)
+          throw new BlobStoreError('unavailable', 'the answer is longer than what was asked for');
         at += value.length;
         attempt = 0;
         yield value;

@@ -1,7 +1,8 @@
 /**
  * Blobs in an S3 bucket, one origin's own below its prefix:
  *
- *     <prefix>/sha256/<2 hex>/<hex>   complete blobs, in the layout of the file store
+ *     <prefix>/sha256/<2 hex>/<hex>   complete blobs, in the layout of the file store; sha512/ likewise
+ *     <prefix>/shoal-origin.json      whose they are (owner.ts)
  *     <prefix>/quarantine/<hex>.<n>   objects that changed behind our back
  *
  * A push is received into a local file and hashed as everywhere; its digest known to be right, it
@@ -15,12 +16,14 @@ import { type Digest, digestHex, parseDigest } from '#oci';
 import type { Logger } from '#telemetry';
 import { pieceLengthFor } from '#torrent';
 import type { BlobInfo, BlobStore } from '../port.ts';
+import { createTotals } from '../totals.ts';
 import { createTurns } from '../turns.ts';
 import { openUploads } from '../uploads.ts';
 import { type ObjectState, openBucket, type S3Options } from './bucket.ts';
 import { createChunks } from './chunks.ts';
 import { hashOf, hashPieces } from './hashing.ts';
 import { createConfirmed, createKnownPieces } from './memory.ts';
+import { claimPlace } from './owner.ts';
 import { readRange } from './ranges.ts';
 import { createReader } from './reader.ts';
 import { type ObjectRecord, openObjectRecords } from './records.ts';
@@ -28,6 +31,11 @@ import { createUploader } from './upload.ts';
 
 /** How exact `lastUsedAt` is: a busy blob costs one index write a minute. */
 const USE_RESOLUTION_MS = 60_000;
+/** Where complete blobs are, by algorithm, and how their objects are called there. */
+const FOLDERS = [
+  { algorithm: 'sha256', name: /^[0-9a-f]{64}$/ },
+  { algorithm: 'sha512', name: /^[0-9a-f]{128}$/ },
+] as const;
 /** The largest object that S3 copies in one request. */
 const MAX_COPY_BYTES = 5 * 1024 ** 3;
 
@@ -57,33 +65,27 @@ export async function openS3BlobStore(options: {
   const confirmed = createConfirmed();
   const knownPieces = createKnownPieces();
   const turns = createTurns();
-  const totals = { blobs: 0, bytes: 0 };
   /** Open readers by digest. */
   const readers = new Map<Digest, number>();
-  /** Deleted while somebody reads: what is to be deleted with the last reader. */
-  const doomed = new Map<Digest, ObjectState>();
+  /** No blobs any more, but their objects are there still: the last reader takes them along, or the next start. */
+  const doomed = new Map<Digest, ObjectState | undefined>();
 
-  function count(blobs: number, bytes: number): void {
-    totals.blobs += blobs;
-    totals.bytes += blobs * bytes;
-  }
-
-  /** Counts what the index held at the start. What changes meanwhile counts for itself. */
-  async function countAll(batches: AsyncIterable<readonly number[]>): Promise<void> {
-    try {
-      for await (const sizes of batches) {
-        for (const size of sizes) count(1, size);
-        if (closing.signal.aborted) return;
-      }
-    } catch (error) {
-      log.error({ err: error }, 'the stored blobs could not be counted');
-    }
-  }
-
-  /** Nothing of ours is in flight yet, so what is unfinished was cut off. Its first page is the test of the bucket. */
-  async function findCutOff(): Promise<{ key: string; id: string }[]> {
+  /**
+   * Asks the bucket, sees that it is ours, and learns what an earlier run left: uploads, of which none
+   * can be in flight yet, and objects of deleted blobs, which are no blobs from the first request on.
+   */
+  async function prepare(): Promise<{ key: string; id: string }[]> {
     const found = [];
-    for await (const upload of bucket.unfinishedParts(base)) found.push(upload);
+    for (const { algorithm } of FOLDERS) {
+      for await (const upload of bucket.unfinishedParts(`${base}${algorithm}/`)) found.push(upload);
+    }
+    const where = `the bucket ${s3.bucket}${base === '' ? '' : ` below ${base}`}`;
+    await claimPlace(bucket, base, where, options.level);
+    for (const digest of await records.doomed()) {
+      // Killed in the middle of becoming a blob again: the record is what counts.
+      if ((await records.get(digest)) === undefined) doomed.set(digest, undefined);
+      else await records.undoom(digest);
+    }
     return found;
   }
 
@@ -94,13 +96,9 @@ export async function openS3BlobStore(options: {
     }
     if (cutOff.length > 0)
       log.info({ uploads: cutOff.length }, 'uploads to S3 that were cut off are removed');
-    for (const digest of await records.doomed()) {
+    for (const digest of [...doomed.keys()]) {
       if (closing.signal.aborted) return;
-      await turns.run(digest, async () => {
-        if (readers.has(digest)) return;
-        if ((await records.get(digest)) === undefined) await bucket.delete(keyOf(digest));
-        await records.undoom(digest);
-      });
+      await deleteObject(digest);
     }
   }
 
@@ -111,7 +109,7 @@ export async function openS3BlobStore(options: {
     const record = { ...state, lastUsedAt: Date.now() };
     await records.put(digest, record);
     confirmed.add(digest);
-    count(1, record.size);
+    totals.added(record.size);
     return record;
   }
 
@@ -161,7 +159,7 @@ export async function openS3BlobStore(options: {
   async function forget(digest: Digest, record: ObjectRecord): Promise<void> {
     await records.delete(digest);
     confirmed.delete(digest);
-    count(-1, record.size);
+    totals.removed(record.size);
   }
 
   async function noteUse(digest: Digest, record: ObjectRecord): Promise<void> {
@@ -227,11 +225,11 @@ export async function openS3BlobStore(options: {
     );
   }
 
-  const counted = countAll(records.sizes());
-  const cutOff = await findCutOff().catch((error: unknown) => {
+  const cutOff = await prepare().catch((error: unknown) => {
     bucket.close();
     throw error;
   });
+  const totals = createTotals(records.sizes(), { isClosed: () => closing.signal.aborted, log });
   const uploads = await openUploads(options.uploads, { hashing, adopt });
   const tidied = tidy(cutOff).catch((error: unknown) => {
     if (!closing.signal.aborted) log.warn({ err: error }, 'the bucket could not be tidied');
@@ -285,35 +283,39 @@ export async function openS3BlobStore(options: {
         return 'damaged';
       }),
     async *list() {
-      for await (const { key, size } of bucket.list(`${base}sha256/`)) {
-        const hex = key.slice(key.lastIndexOf('/') + 1);
-        if (!/^[0-9a-f]{64}$/.test(hex)) continue;
-        const digest = parseDigest(`sha256:${hex}`);
-        if (doomed.has(digest)) continue;
-        yield { digest, size, lastUsedAt: (await records.get(digest))?.lastUsedAt ?? 0 };
+      for (const { algorithm, name } of FOLDERS) {
+        for await (const { key, size } of bucket.list(`${base}${algorithm}/`)) {
+          const hex = key.slice(key.lastIndexOf('/') + 1);
+          if (!name.test(hex)) continue;
+          const digest = parseDigest(`${algorithm}:${hex}`);
+          if (doomed.has(digest)) continue;
+          yield { digest, size, lastUsedAt: (await records.get(digest))?.lastUsedAt ?? 0 };
+        }
       }
     },
-    totals: () => ({ ...totals }),
-    counted,
+    totals: totals.now,
+    counted: totals.counted,
     delete: (digest) =>
       turns.run(digest, async () => {
         const record = await records.get(digest);
         confirmed.delete(digest);
-        if (record && readers.has(digest)) {
+        if (readers.has(digest)) {
+          if (record === undefined) return;
           await records.doom(digest);
           doomed.set(digest, record);
-          count(-1, record.size);
+          totals.removed(record.size);
           return;
         }
         await bucket.delete(keyOf(digest));
         if (record) await forget(digest, record);
+        if (doomed.delete(digest)) await records.undoom(digest);
       }),
     createWriter: uploads.create,
     resumeWriter: uploads.resume,
     async close() {
       closing.abort();
       chunks.close();
-      await Promise.all([counted, tidied, turns.close()]);
+      await Promise.all([totals.counted, tidied, turns.close()]);
       await uploads.close();
       bucket.close();
     },

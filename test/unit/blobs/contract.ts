@@ -142,6 +142,29 @@ export function blobStoreContract(t: Test, name: string, open: (t: Test) => Prom
     t.equal(await store.blobs.resumeWriter('../../etc/passwd'), undefined);
   });
 
+  t.test(`${name}: what came of an upload can be read while more comes`, async (t) => {
+    const store = await open(t);
+    const bytes = Buffer.concat([...content(9, LARGE)]);
+    const grown: number[] = [];
+    const writer = await store.blobs.createWriter({ onGrowth: (size) => grown.push(size) });
+    const into = Buffer.alloc(1000);
+    async function* source(): AsyncGenerator<Buffer> {
+      yield bytes.subarray(0, 5_000_000);
+      yield bytes.subarray(5_000_000, 5_000_001);
+      while (grown.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      await writer.read(1_234_567, into);
+      t.ok(into.equals(bytes.subarray(1_234_567, 1_235_567)));
+      await t.rejects(writer.read(LARGE - 1000, into), { code: 'invalid' });
+      yield bytes.subarray(5_000_001);
+    }
+    await writer.append(source());
+    t.equal(grown.at(-1), LARGE);
+    await writer.read(LARGE - 1000, into);
+    t.ok(into.equals(bytes.subarray(LARGE - 1000)));
+    await writer.commit(parseDigest(contentDigest(9, LARGE)));
+    await t.rejects(writer.read(0, into), { code: 'closed' });
+  });
+
   t.test(`${name}: commits of the same bytes at the same time are one blob`, async (t) => {
     const store = await open(t);
     const digests = await Promise.all([1, 2, 3, 4].map(() => put(store, 9, LARGE)));

@@ -37,6 +37,7 @@ t.test('rules', async (t) => {
       'subject=authenticated repositories=shared/*,a.b/c actions=pull',
       'subject=user:ann,group:devs repositories=team-x/** actions=push',
       'subject=group:admins actions=*',
+      'subject=user:tom repositories=team-y/** actions=*',
     ],
     'access-groups': ['group=devs users=dan,eve', 'group=admins users=eve'],
   });
@@ -60,11 +61,16 @@ t.test('rules', async (t) => {
     ['eve', 'delete', 'what/ever', true],
     ['anonymous', 'delete', 'what/ever', false],
     ['group:admins', 'delete', 'what/ever', false],
+    ['tom', 'delete', 'team-y/a', true],
+    ['tom', 'delete', 'team-x/a', false],
   ] as const) {
     t.equal(policy.permits(subject, action, name), expected, `${subject} ${action} ${name}`);
   }
   t.equal(policy.permits('eve', 'manage'), true);
   t.equal(policy.permits('dan', 'manage'), false);
+  for (const action of ['manage', 'metrics', 'join', 'catalog'] as const) {
+    t.equal(policy.permits('tom', action), false, `all on some repositories is no right to ${action}`);
+  }
 });
 
 t.test('rules that cannot be used', async (t) => {
@@ -81,6 +87,14 @@ t.test('rules that cannot be used', async (t) => {
   );
   t.match(problemsOf({ 'access-rules': ['subject=user:a actions=pull'] })[0], /only with --access-htpasswd/);
   t.match(problemsOf({ 'access-groups': ['group=a users=b'] })[0], /need --access-htpasswd/);
+  for (const [key, value] of [
+    ['token', '31d'],
+    ['passkey', '40000d'],
+    ['token', '5ms'],
+  ]) {
+    const given = { 'access-htpasswd': ['/u'], [`access-${key}-lifetime`]: [value ?? ''] };
+    t.match(problemsOf(given)[0], new RegExp(`^access.${key}-lifetime: expected 1s to 30d`));
+  }
   t.equal(configured({}), undefined);
 });
 
@@ -133,16 +147,25 @@ t.test('passkeys: any change to use, blob, claims, time or bytes is noticed', as
   const [other] = await openKeys(path.join(t.testdir(), 'others.json'), log);
   if (!key || !other) throw new Error('no key');
   const claims = { subject: 'ann', repository: 'team/app' };
-  const text = signPasskey(key, 'announce', 'ab', claims, 2_000_000);
+  let passwords: Readonly<Record<string, string>> = { ann: 'v1' };
+  const versionOf = (user: string): string | undefined => passwords[user];
+  const text = signPasskey(key, 'announce', 'ab', claims, 2_000_000, versionOf);
   const verify = (given: string, use: 'announce' | 'blob' = 'announce', blob = 'ab', now = 1_000_000) =>
-    verifyPasskey([other, key], use, blob, given, now);
+    verifyPasskey([other, key], use, blob, given, now, versionOf);
   t.same(verify(text), claims);
   t.equal(verify(text, 'blob'), undefined);
   t.equal(verify(text, 'announce', 'ac'), undefined);
   t.equal(verify(text, 'announce', 'ab', 2_000_000), undefined);
-  t.equal(verifyPasskey([other], 'announce', 'ab', text, 0), undefined);
-  const anonymous = signPasskey(key, 'blob', 'ab', { subject: undefined, repository: 'r' }, 2_000_000);
-  t.same(verify(anonymous, 'blob'), { subject: undefined, repository: 'r' });
+  t.equal(verifyPasskey([other], 'announce', 'ab', text, 0, versionOf), undefined);
+  const nobody = { subject: undefined, repository: 'r' };
+  const anonymous = signPasskey(key, 'blob', 'ab', nobody, 2_000_000, versionOf);
+  t.same(verify(anonymous, 'blob'), nobody);
+  passwords = { ann: 'v2' };
+  t.equal(verify(text), undefined, 'the password was changed');
+  passwords = {};
+  t.equal(verify(text), undefined, 'the user is gone');
+  t.same(verify(anonymous, 'blob'), nobody);
+  passwords = { ann: 'v1' };
   const bytes = Buffer.from(text, 'base64url');
   fc.assert(
     fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {

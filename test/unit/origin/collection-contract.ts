@@ -224,4 +224,41 @@ export function collectionContract(t: Test, open: (t: Test) => Promise<OpenedWit
     t.equal(seen[0], y);
     t.ok(x && z);
   });
+
+  t.test('a partial manifest lacks what may come, and holds it when it comes', async (t) => {
+    const { store, clock } = await open(t);
+    const layer = digestOf('layer');
+    const requires = { blobs: [layer], manifests: [digestOf('other platform')] };
+    const image = manifest('image', { requires, tags: [tag('v1')] });
+    t.same(await store.putManifest(a, image), [layer, digestOf('other platform')], 'a pushed one needs them');
+    t.same(await store.putManifest(a, { ...image, partial: true }), []);
+    t.match(await store.manifest(a, image.digest), { partial: true });
+    await store.linkBlob(a, layer);
+    clock.now += 10 * LEASE;
+    t.same(await store.collection.collectBlob(a, layer, wet(clock.now)), { removed: false, last: false });
+    const problems = [];
+    for await (const problem of store.audit.problems(() => undefined)) problems.push(problem);
+    t.same(problems, []);
+  });
+
+  t.test('a confirmed tag points where it is confirmed, and is as young as that', async (t) => {
+    const { store, clock, reopen } = await open(t);
+    const [one, other] = [manifest('one', { tags: [tag('v1')] }), manifest('other')];
+    for (const each of [one, other]) await store.putManifest(a, each);
+    t.equal(await store.confirmTag(a, tag('v1'), digestOf('missing')), false);
+    t.equal(await store.confirmTag(b, tag('v1'), one.digest), false);
+    clock.now += 3_600_000;
+    t.same(await store.tagAge(a, tag('v1')), { digest: one.digest, ageMs: 3_600_000 });
+    t.equal(await store.confirmTag(a, tag('v1'), one.digest), true);
+    t.same(await store.tagAge(a, tag('v1')), { digest: one.digest, ageMs: 0 });
+    clock.now += 10;
+    t.equal(await store.confirmTag(a, tag('v1'), one.digest), true, 'written again only after a while');
+    t.same(await store.tagAge(a, tag('v1')), { digest: one.digest, ageMs: 10 });
+    t.equal(await store.confirmTag(a, tag('v1'), other.digest), true);
+    t.equal(await store.tag(a, tag('v1')), other.digest);
+    clock.now += 10 * LEASE;
+    t.ok((await due(store, 'manifest', clock.now)).includes(one.digest), 'the one before has a lease');
+    t.equal(await store.tagAge(a, tag('v2')), undefined);
+    t.equal((await (await reopen()).tagAge(a, tag('v1')))?.digest, other.digest);
+  });
 }
