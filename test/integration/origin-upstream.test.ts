@@ -382,6 +382,33 @@ t.test('an index of which one platform is pulled is no fault to a scrub', async 
   t.same(await readdir(path.join(origin.data, 'blobs', 'uploads')), [], 'nothing half-fetched lies about');
 });
 
+t.test('tags and referrers are listed as they are there, and as they are here when it is down', async (t) => {
+  const there = await testOrigin(t);
+  const image = await imageOf(there, 'team/app', [someBytes(10)]);
+  for (const tag of ['v1', 'v2', 'v3']) await putManifest(there, 'team/app', tag, image);
+  const subject = { mediaType: MANIFEST, digest: sha256DigestOf(image), size: image.length };
+  const signature = await imageOf(there, 'team/app', [], { subject, artifactType: 'application/x.sig' });
+  await putManifest(there, 'team/app', sha256DigestOf(signature), signature);
+  const origin = await testOrigin(t, { upstreams: [upstreamAt(there.url)] });
+  await origin.call('GET', '/v2/team/app/manifests/v1?ns=hub.test');
+
+  const first = await origin.call('GET', '/v2/team/app/tags/list?ns=hub.test&n=2');
+  t.same(first.json(), { name: 'team/app', tags: ['v1', 'v2'] });
+  const next = /^<([^>]+)>; rel="next"$/.exec(first.headers['link'] ?? '')?.[1] ?? '';
+  t.match(next, /^\/v2\/team\/app\/tags\/list\?.*ns=hub\.test/);
+  t.same((await origin.call('GET', next)).json(), { name: 'team/app', tags: ['v3'] });
+  t.equal((await origin.call('GET', '/v2/hub.test/none/tags/list')).status, 404);
+  const where = `/v2/hub.test/team/app/referrers/${subject.digest}`;
+  const referrers = await origin.call('GET', where);
+  t.match(referrers.json(), { manifests: [{ digest: sha256DigestOf(signature) }] });
+  t.equal(referrers.headers['content-type'], INDEX);
+
+  await there.origin.close();
+  const tags = await origin.call('GET', '/v2/hub.test/team/app/tags/list');
+  t.same(tags.json(), { name: 'hub.test/team/app', tags: ['v1'] });
+  t.match((await origin.call('GET', where)).json(), { manifests: [] });
+});
+
 t.test('an agent serves both forms from one cache, and passes on what the upstream says', async (t) => {
   const { registry, origin, image, layer } = await setUp(t);
   const agent = await agentHere(t, [origin.url]);
