@@ -9,8 +9,9 @@
  * - a client has waited for one piece three times `stallMs`, however well the others flow.
  * The swarm is healthy again when none of these holds; then the origin is left alone.
  *
- * Beside this, a client's first piece comes over HTTP at once when discovery has answered and nobody but
- * the origin is known (`wantsHeadStart`).
+ * Beside this, while discovery has named nobody and nobody has come, the blob is read from the origin over HTTP as
+ * a client without an agent would (`readsAlone`): nothing is won by a swarm of one and its seed, and a stream costs
+ * less time and processor than requests for blocks. As soon as somebody else is there the swarm takes over.
  *
  * The download is given up when
  * - nothing came from anywhere for `progressDeadlineMs`; or
@@ -69,19 +70,16 @@ export function decide(progress: Progress, limits: FallbackLimits): 'swarm' | 'o
   return longestWaitMs >= 3 * limits.stallMs ? 'origin' : 'swarm';
 }
 
-/**
- * Whether a client's first piece is taken from the origin over HTTP without waiting for the swarm: nobody
- * else has it, and a request on a connection that exists is answered before a member is dialled and greeted.
- */
-export function wantsHeadStart(start: {
+/** Whether the blob is read from the origin over HTTP, one run after the other, because nobody else is there. */
+export function readsAlone(state: {
   /** Discovery has answered. */
   readonly discovered: boolean;
   readonly knownPeers: number;
-  /** Anything came from the swarm already. */
-  readonly swarmBroughtPieces: boolean;
-  readonly clients: number;
+  /** Whoever is connected and is not the origin. */
+  readonly connectedAgents: number;
+  readonly originFailed: boolean;
 }): boolean {
-  return start.discovered && start.knownPeers === 0 && !start.swarmBroughtPieces && start.clients > 0;
+  return state.discovered && state.knownPeers === 0 && state.connectedAgents === 0 && !state.originFailed;
 }
 
 /** Adjacent pieces, both ends included. */
@@ -110,6 +108,16 @@ export function nextRun(options: {
     return { first, last };
   }
   return undefined;
+}
+
+/**
+ * Whether a stream of pieces that goes on at `next` serves every client that waits: the piece that each needs
+ * comes within `ahead` pieces.
+ */
+export function servesWaiting(positions: readonly ReadPosition[], next: number, ahead: number): boolean {
+  return positions.every(
+    ({ piece, waitingSince }) => waitingSince === undefined || (piece >= next && piece < next + ahead),
+  );
 }
 
 /** Where a client reads, and since when it has waited there. */

@@ -7,7 +7,8 @@ import {
   mergedWindow,
   nextRun,
   type Progress,
-  wantsHeadStart,
+  readsAlone,
+  servesWaiting,
 } from '../../../daemon/fallback-policy.ts';
 
 const healthy: Progress = {
@@ -65,13 +66,22 @@ t.test('who is asked', async (t) => {
   }
 });
 
-t.test('a head start when nobody else can have the blob and a client waits', async (t) => {
-  const alone = { discovered: true, knownPeers: 0, swarmBroughtPieces: false, clients: 1 };
-  t.ok(wantsHeadStart(alone));
-  t.notOk(wantsHeadStart({ ...alone, discovered: false }), 'somebody may still be named');
-  t.notOk(wantsHeadStart({ ...alone, knownPeers: 1 }), 'the origin is used least');
-  t.notOk(wantsHeadStart({ ...alone, swarmBroughtPieces: true }));
-  t.notOk(wantsHeadStart({ ...alone, clients: 0 }), 'nobody is in a hurry');
+t.test('a blob is read straight from the origin while nobody else can have it', async (t) => {
+  const alone = { discovered: true, knownPeers: 0, connectedAgents: 0, originFailed: false };
+  t.ok(readsAlone(alone));
+  t.notOk(readsAlone({ ...alone, discovered: false }), 'somebody may still be named');
+  t.notOk(readsAlone({ ...alone, knownPeers: 1 }), 'the origin is used least');
+  t.notOk(readsAlone({ ...alone, connectedAgents: 1 }), 'somebody has come');
+  t.notOk(readsAlone({ ...alone, originFailed: true }));
+});
+
+t.test('a stream goes on while it comes to all who wait soon', async (t) => {
+  const at = (piece: number, waitingSince?: number) => ({ piece, waitingSince });
+  t.ok(servesWaiting([], 5, 8));
+  t.ok(servesWaiting([at(5, 1), at(12, 2)], 5, 8));
+  t.notOk(servesWaiting([at(5, 1), at(13, 2)], 5, 8), 'somebody waits far ahead');
+  t.notOk(servesWaiting([at(4, 1)], 5, 8), 'and behind');
+  t.ok(servesWaiting([at(4), at(99)], 5, 8), 'who reads what is here does not wait');
 });
 
 t.test('a run covers missing pieces only, the wanted ones first', async (t) => {
