@@ -103,7 +103,10 @@ export async function createUpstreams(
   const placeOf = (name: RepositoryName): Place | undefined => {
     const slash = name.indexOf('/');
     const client = slash < 0 ? undefined : clients.get(name.slice(0, slash));
-    return client && { client, name, repository: name.slice(slash + 1) };
+    const rest = name.slice(slash + 1);
+    // What Docker Hub itself means by a name without a slash.
+    const official = client?.config.name === 'docker.io' && !rest.includes('/');
+    return client && { client, name, repository: official ? `library/${rest}` : rest };
   };
   const placeFor = (name: RepositoryName): Place => {
     const place = placeOf(name);

@@ -112,6 +112,21 @@ t.test('a registry with a port is named with its port by ns, and with an undersc
   t.equal((await origin.call('GET', '/v2/team/app/manifests/v1?ns=hub.test')).status, 404);
 });
 
+t.test("a name without a slash at docker.io is one of library's", async (t) => {
+  const registry = await dockerRegistry(t);
+  const image = await pushImage(registry.url, 'library/app', 'v1', [someBytes(1000)]);
+  const origin = await testOrigin(t, { upstreams: [upstreamAt(registry.url, { name: 'docker.io' })] });
+  for (const where of ['/v2/docker.io/app/', '/v2/app/', '/v2/docker.io/library/app/']) {
+    const answer = await origin.call(
+      'GET',
+      `${where}manifests/v1${where === '/v2/app/' ? '?ns=docker.io' : ''}`,
+    );
+    t.equal(answer.headers['docker-content-digest'], image.digest, where);
+    t.equal((await origin.call('GET', `${where}blobs/${image.config}?ns=docker.io`)).status, 200);
+  }
+  t.equal(registry.requests('GET', 200, /blobs/), 1);
+});
+
 t.test('a tag is confirmed at each ask, and moves with the upstream', async (t) => {
   const { registry, origin, image } = await setUp(t);
   const ask = () => origin.call('GET', '/v2/hub.test/team/app/manifests/v1');
