@@ -1,60 +1,68 @@
 /**
- * A cold storm from an upstream: N nodes, each behind a limited link of its own, want the same blob that
+ * A cold storm from an upstream: N nodes, each behind a limited link of its own, want the same image that
  * only the upstream has, which is behind such a link, too.
  *
- *     sudo node bench/upstream.ts [--nodes 4] [--rate 100mbit] [--size 128] [--rounds 3] [--flags '…'] [--json]
+ *     sudo node bench/upstream.ts [--nodes 4] [--rate 100mbit] [--size MiB] [--layers 1] [--rounds 3]
+ *                                 [--client curl|containerd] [--upstream-rate 100mbit] [--stagger SECONDS]
+ *                                 [--flags '…'] [--json]
  *
  * Debian's docker-registry is the upstream; an origin and N agents run as their users run them. In each round, each time
- * with a blob of its own: one node's direct pull from the upstream (`direct`); the nodes pull through
- * their agents while the origin fetches (`shared`); and, to compare, the origin is made to fetch the whole
- * blob first, and the nodes pull when it has it (`whole first`, the sum of both times). Prints when the
- * last node had everything, that ÷ direct, the upstream's requests for the blob and what the origin sent ÷
- * the blob. Every node's sha256 is checked. Bar: shared at most 1.3 ×, one request.
+ * with an image of its own: one node's direct pull from the upstream (`direct`); the nodes pull through
+ * their agents while the origin fetches (`shared`); and, to compare, the origin is made to fetch the
+ * whole image first, and the nodes pull when it has it (`whole first`, the sum of both times). Prints when the
+ * last node had everything, that ÷ direct, the most requests that the upstream had for one of the blobs, and what
+ * the origin sent ÷ the bytes. `containerd` is a real one in each node, with the agent as the mirror
+ * `_default`; it fetches and does not unpack, which all nodes of this one machine would do on the same processors.
+ * `curl` takes the manifest and then all layers at once. --stagger starts the nodes one after another; the times are from the
+ * start of the first. Every sha256 is checked. Bar: shared at most 1.3 ×, one request.
  */
-import { createHash } from 'node:crypto';
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { content, contentDigest } from '../test/support/content.ts';
 import { sumMetric } from '../test/support/metrics-text.ts';
-import { createNetwork, type Network } from './fanout/network.ts';
-import { createProcesses, type Processes } from './fanout/processes.ts';
+import { createNetwork } from './fanout/network.ts';
+import { createProcesses } from './fanout/processes.ts';
 import { median } from './measure/median.ts';
 import { takeBackMemory } from './measure/memory.ts';
 import { numberOf, readOptions } from './measure/options.ts';
+import { type Client, containerdClient, curlClient } from './upstream/clients.ts';
+import { type Image, startUpstream } from './upstream/registry.ts';
 
 const values = readOptions(import.meta.filename, {
   nodes: { type: 'string', default: '4' },
   rate: { type: 'string', default: '100mbit' },
   size: { type: 'string', default: '128' },
+  layers: { type: 'string', default: '1' },
   rounds: { type: 'string', default: '3' },
+  client: { type: 'string', default: 'curl' },
+  'upstream-rate': { type: 'string' },
+  stagger: { type: 'string', default: '0' },
   flags: { type: 'string', default: '' },
   json: { type: 'boolean', default: false },
 });
 const nodes = numberOf('nodes', values.nodes, 1);
 const size = numberOf('size', values.size, 1) * 1024 ** 2;
+const layers = numberOf('layers', values.layers, 1);
 const rounds = numberOf('rounds', values.rounds, 1);
+const staggerMs = 1000 * numberOf('stagger', values.stagger);
 const flags = values.flags.split(' ').filter((flag) => flag !== '');
+const makeClient = { curl: curlClient, containerd: containerdClient }[values.client];
+if (makeClient === undefined) {
+  console.error(`--client ${values.client}: there are curl and containerd`);
+  process.exit(2);
+}
 const bin = fileURLToPath(new URL('../bin/shoal', import.meta.url));
-const curl = ['-sS', '--fail', '--max-time', '600'] as const;
-const REPOSITORY = 'bench/blob';
+const AGENT = '127.0.0.1:5001';
 
 interface Round {
   readonly direct: number;
   readonly shared: number;
   readonly wholeFirst: number;
-  /** Requests for the blob's bytes at the upstream, and what the origin sent ÷ the blob, while shared. */
+  /** Most requests for the bytes of one blob at the upstream, and what the origin sent ÷ the bytes, while shared. */
   readonly asked: number;
   readonly sent: number;
-}
-
-/** Namespaces: 0 the origin, then the nodes, last the upstream. */
-interface Site {
-  readonly network: Network;
-  readonly processes: Processes;
-  readonly upstream: { readonly url: string; readonly log: string };
-  readonly origin: string;
 }
 
 const seconds = async (work: () => Promise<unknown>): Promise<number> => {
@@ -63,161 +71,114 @@ const seconds = async (work: () => Promise<unknown>): Promise<number> => {
   return (performance.now() - startedAt) / 1000;
 };
 
-async function fetchText({ network, processes }: Site, node: number, ...args: string[]): Promise<string> {
-  return processes.run(network.namespace(node), 'curl', [...curl, ...args]);
-}
-
-/** Pulls from a URL in a node, and checks what came. */
-async function check({ network, processes }: Site, node: number, url: string, digest: string): Promise<void> {
-  const child = processes.start(network.namespace(node), 'curl', [...curl, url]);
-  const hash = createHash('sha256');
-  if (!child.stdout) throw new Error('no output');
-  for await (const chunk of child.stdout) hash.update(chunk as Buffer);
-  const got = `sha256:${hash.digest('hex')}`;
-  if (got !== digest) throw new Error(`node ${node} got ${got} instead of ${digest}`);
-}
-
-async function startUpstream(
-  network: Network,
-  processes: Processes,
-  folder: string,
-): Promise<Site['upstream']> {
-  const address = `${network.address(nodes + 1)}:5000`;
-  const config = path.join(folder, 'registry.yml');
-  const log = path.join(folder, 'registry.log');
-  const storage = { filesystem: { rootdirectory: path.join(folder, 'registry') } };
-  await writeFile(
-    config,
-    // Its own log would be among our lines; what was asked of it is on the standard output.
-    JSON.stringify({ version: 0.1, log: { level: 'error' }, storage, http: { addr: address } }),
-  );
-  const child = processes.start(network.namespace(nodes + 1), 'docker-registry', ['serve', config]);
-  const handle = await open(log, 'w');
-  child.stdout?.on('data', (chunk: Buffer) => void handle.appendFile(chunk));
-  child.once('exit', () => void handle.close());
-  await untilReady(network, processes, nodes + 1, `http://${address}/v2/`);
-  return { url: `http://${address}`, log };
-}
-
-async function untilReady(network: Network, processes: Processes, node: number, url: string): Promise<void> {
-  const retry = ['--retry', '100', '--retry-delay', '1', '--retry-connrefused', '-o', '/dev/null'];
-  await processes.run(network.namespace(node), 'curl', [...curl, ...retry, url]);
-}
-
-/** Puts a blob of its own into the upstream, from its own namespace. */
-async function push(site: Site, seed: number, folder: string): Promise<string> {
-  const file = path.join(folder, `blob${seed}`);
-  const handle = await open(file, 'w');
-  for (const chunk of content(seed, size)) await handle.write(chunk);
-  await handle.close();
-  const digest = contentDigest(seed, size);
-  const begun = await fetchText(
-    site,
-    nodes + 1,
-    '-i',
-    '-X',
-    'POST',
-    `${site.upstream.url}/v2/${REPOSITORY}/blobs/uploads/`,
-  );
-  const location = new URL(/^location: (\S+)/im.exec(begun)?.[1] ?? '', site.upstream.url);
-  location.searchParams.set('digest', digest);
-  await fetchText(site, nodes + 1, '-T', file, '-H', 'content-type: application/octet-stream', location.href);
-  await rm(file);
-  return digest;
-}
-
-/** Seconds until the last node has the blob through its agent. */
-function pullAll(site: Site, digest: string): Promise<number> {
-  const url = `http://127.0.0.1:5001/v2/${REPOSITORY}/blobs/${digest}?ns=hub.test`;
-  return seconds(() =>
-    Promise.all(Array.from({ length: nodes }, (_, index) => check(site, index + 1, url, digest))),
-  );
-}
-
-async function runRound(site: Site, round: number, folder: string): Promise<Round> {
-  const [one, two] = [await push(site, 100 + 2 * round, folder), await push(site, 101 + 2 * round, folder)];
-  const sentBytes = async (): Promise<number> =>
-    sumMetric(await fetchText(site, 0, `${site.origin}/metrics`), 'shoal_origin_blob_bytes_total', {
-      direction: 'out',
-    });
-
-  const direct = await seconds(() =>
-    check(site, 1, `${site.upstream.url}/v2/${REPOSITORY}/blobs/${one}`, one),
-  );
-  const sentBefore = await sentBytes();
-  const shared = await pullAll(site, one);
-  const sent = ((await sentBytes()) - sentBefore) / size;
-  // The direct pull is one of them.
-  const pattern = new RegExp(`"GET /v2/${REPOSITORY}/blobs/${one} HTTP/1.1" 20\\d`, 'g');
-  const asked = (await readFile(site.upstream.log, 'utf8')).match(pattern)?.length ?? 0;
-
-  const fetched = await seconds(() =>
-    check(site, 0, `${site.origin}/v2/${REPOSITORY}/blobs/${two}?ns=hub.test`, two),
-  );
-  await fetchText(
-    site,
-    0,
-    '-o',
-    '/dev/null',
-    `${site.origin}/v2/${REPOSITORY}/_shoal/torrents/${two}?ns=hub.test`,
-  );
-  const wholeFirst = fetched + (await pullAll(site, two));
-  return { direct, shared, wholeFirst, asked: asked - 1, sent };
-}
-
 const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-upstream-'));
+/** 0 is the origin, then the nodes, last the upstream. */
 const network = await createNetwork(nodes + 2, values.rate);
 const processes = createProcesses();
-try {
-  await takeBackMemory(folder, size * (nodes + 3));
-  const upstream = await startUpstream(network, processes, folder);
+const curl = (node: number, ...args: string[]): Promise<string> =>
+  processes.run(network.namespace(node), 'curl', ['-sS', '--fail', '--max-time', '600', ...args]);
+const untilReady = (node: number, url: string): Promise<string> =>
+  curl(node, '--retry', '100', '--retry-delay', '1', '--retry-connrefused', '-o', '/dev/null', url);
+
+async function startShoal(upstream: string): Promise<string> {
   const address = network.address(0);
-  const site: Site = { network, processes, upstream, origin: `http://${address}:5000` };
+  const origin = `http://${address}:5000`;
+  const data = (name: string): string[] => ['--data', path.join(folder, name), '--log-level', 'warn'];
   processes.start(network.namespace(0), bin, [
     ...['origin', '--listen', `${address}:5000`, '--peer-listen', `${address}:4001`, '--admission', 'open'],
-    ...['--bittorrent-listen', 'off', '--upstream', `hub.test=${upstream.url}`],
-    ...['--data', path.join(folder, 'origin'), '--log-level', 'warn'],
+    ...['--bittorrent-listen', 'off', '--upstream', `hub.test=${upstream}`, ...data('origin')],
   ]);
-  await untilReady(network, processes, 0, `${site.origin}/readyz`);
+  await untilReady(0, `${origin}/readyz`);
   for (let node = 1; node <= nodes; node += 1) {
     processes.start(network.namespace(node), bin, [
-      ...['agent', '--origin', site.origin, '--listen', '127.0.0.1:5001', '--admission', 'open'],
+      ...['agent', '--origin', origin, '--listen', AGENT, '--admission', 'open', ...flags],
       ...['--peer-listen', `${network.address(node)}:4001`, '--bittorrent-listen', 'off'],
-      ...['--data', path.join(folder, `agent${node}`), '--log-level', 'warn', ...flags],
+      ...data(`agent${node}`),
     ]);
   }
-  for (let node = 1; node <= nodes; node += 1)
-    await untilReady(network, processes, node, 'http://127.0.0.1:5001/readyz');
+  for (let node = 1; node <= nodes; node += 1) await untilReady(node, `http://${AGENT}/readyz`);
+  return origin;
+}
+
+try {
+  if (values['upstream-rate'] !== undefined) await network.setRate(nodes + 1, values['upstream-rate']);
+  await takeBackMemory(folder, 3 * size * (nodes + 3));
+  const upstream = await startUpstream({ network, processes, node: nodes + 1, folder });
+  const origin = await startShoal(upstream.url);
+  const clients: Client[] = [];
+  for (let node = 1; node <= nodes; node += 1) {
+    clients.push(await makeClient({ processes, namespace: network.namespace(node), folder, node }));
+  }
+  const agent = { url: `http://${AGENT}`, name: 'hub.test' };
+  const pullAll = (image: Image): Promise<number> =>
+    seconds(() =>
+      Promise.all(
+        clients.map(async (client, index) => {
+          await delay(index * staggerMs);
+          await client.pull(image, agent);
+        }),
+      ),
+    );
+  const sentBytes = async (): Promise<number> =>
+    sumMetric(await curl(0, `${origin}/metrics`), 'shoal_origin_blob_bytes_total', { direction: 'out' });
+
+  const runRound = async (round: number): Promise<Round> => {
+    const push = (which: number): Promise<Image> =>
+      upstream.push({ seed: 1000 * round + 100 * which, layers, layerBytes: Math.floor(size / layers) });
+    const [one, two, three] = [await push(1), await push(2), await push(3)];
+    const straight = { url: upstream.url, name: new URL(upstream.url).host };
+    const direct = await seconds(async () => clients[0]?.pull(one, straight));
+    const before = await sentBytes();
+    const shared = await pullAll(two);
+    const sent = ((await sentBytes()) - before) / size;
+    const asked = await upstream.mostRequests(two);
+    const fetched = await seconds(() =>
+      Promise.all(
+        three.layers.map((digest) =>
+          curl(0, '-o', '/dev/null', `${origin}/v2/${three.repository}/blobs/${digest}?ns=hub.test`),
+        ),
+      ),
+    );
+    // The answer comes when the pieces are hashed.
+    for (const digest of three.layers) {
+      await curl(
+        0,
+        '-o',
+        '/dev/null',
+        `${origin}/v2/${three.repository}/_shoal/torrents/${digest}?ns=hub.test`,
+      );
+    }
+    return { direct, shared, wholeFirst: fetched + (await pullAll(three)), asked, sent };
+  };
+
   if (!values.json) {
-    console.log(`${nodes} nodes at ${values.rate}, a blob of ${values.size} MiB that only the upstream has`);
     console.log(
-      'round     direct     shared   ÷ direct   whole first   ÷ direct   requests   origin sent ÷ blob',
+      `${nodes} nodes at ${values.rate}, ${layers} layer(s) of ${values.size} MiB in all that only the upstream has, by ${values.client}`,
+    );
+    console.log(
+      'round     direct     shared   ÷ direct   whole first   ÷ direct   requests   origin sent ÷ bytes',
     );
   }
   const measured: Round[] = [];
   for (let round = 1; round <= rounds; round += 1) {
-    const row = await runRound(site, round, folder);
+    const row = await runRound(round);
     measured.push(row);
     const time = (value: number): string => `${value.toFixed(1)} s`;
-    console.log(
-      values.json
-        ? JSON.stringify(row)
-        : [
-            String(round).padEnd(5),
-            time(row.direct).padStart(11),
-            time(row.shared).padStart(11),
-            (row.shared / row.direct).toFixed(2).padStart(11),
-            time(row.wholeFirst).padStart(14),
-            (row.wholeFirst / row.direct).toFixed(2).padStart(11),
-            String(row.asked).padStart(11),
-            row.sent.toFixed(2).padStart(21),
-          ].join(''),
-    );
+    const cells = [
+      String(round).padEnd(5),
+      time(row.direct).padStart(11),
+      time(row.shared).padStart(11),
+      (row.shared / row.direct).toFixed(2).padStart(11),
+      time(row.wholeFirst).padStart(14),
+      (row.wholeFirst / row.direct).toFixed(2).padStart(11),
+      String(row.asked).padStart(11),
+      row.sent.toFixed(2).padStart(22),
+    ];
+    console.log(values.json ? JSON.stringify(row) : cells.join(''));
   }
   const ratio = (pick: (row: Round) => number): number =>
     median(measured.map((row) => pick(row) / row.direct));
-  const shared = ratio((row) => row.shared);
-  const wholeFirst = ratio((row) => row.wholeFirst);
+  const [shared, wholeFirst] = [ratio((row) => row.shared), ratio((row) => row.wholeFirst)];
   console.log(
     values.json
       ? JSON.stringify({ shared, wholeFirst, bar: 1.3 })

@@ -19,7 +19,7 @@ import type { FallbackLimits } from './fallback-policy.ts';
 import { createFollowers, type Follower } from './followers.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { OriginClient } from './origin-client.ts';
-import { type ProgressWatch, watchProgress } from './progress-watch.ts';
+import { watchProgress } from './progress-watch.ts';
 import type { PullAccount } from './pull-account.ts';
 import type { Repository } from './repository.ts';
 import type { TorrentFeed } from './torrent-feed.ts';
@@ -87,10 +87,12 @@ export async function startDownload(
   });
   account.sized(metainfo.length, partial.verifiedBytes);
   account.enter('first-piece', performance.now());
+  const stopListening = metainfo.growth?.onMore(() => {
+    if (feed.whole() !== undefined) account.arrivedAtOrigin(performance.now());
+  });
   const stop = new AbortController();
   let state: DownloadStatus['state'] = 'fetching';
   let exchange: SwarmDownload | undefined;
-  let watch: ProgressWatch | undefined;
 
   const followers = createFollowers({
     has: (piece) => partial.has(piece),
@@ -98,7 +100,6 @@ export async function startDownload(
     onWindow: (window) => {
       if (state !== 'fetching') return;
       exchange?.prioritise(window.first, window.last);
-      watch?.clientMoved();
     },
     onEmpty: () => letGo(),
   });
@@ -125,8 +126,9 @@ export async function startDownload(
         );
       },
       onAnswered: () => {
-        // Meeting the origin would only delay the piece that is on its way from it.
-        void watching.discovered().then(() => swarmDownload.discovered());
+        // First, so that the origin is not met whose bytes come over HTTP.
+        watching.discovered();
+        swarmDownload.discovered();
       },
     });
     swarmDownload.addPeers([...peers.values()]);
@@ -142,7 +144,6 @@ export async function startDownload(
       followers,
       knownPeers: () => known.size,
     });
-    watch = watching;
     swarmDownload.onPiece((piece, source) => {
       watching.pieceArrived(source);
       const bytes = Math.min(metainfo.pieceLength, metainfo.length - piece * metainfo.pieceLength);
@@ -201,6 +202,7 @@ export async function startDownload(
     })
     .finally(() => {
       feed.close();
+      stopListening?.();
       releaseRoom();
       cache.trim();
     });

@@ -3,7 +3,7 @@
  * by whoever follows it. A silent stream ends by the client's stall deadline: an origin that still
  * works says so every few seconds.
  */
-import type { HttpResponse } from '#http';
+import type { HttpBody } from '#http';
 import { createDraftParser, type DraftHeader } from '#torrent';
 
 /** Why a stream ended: the blob is complete at the origin, or the origin gave up. */
@@ -20,10 +20,8 @@ export interface DraftStream {
 }
 
 /** Resolves with the header. The body is destroyed when there is none. @throws MetainfoError */
-export async function openDraftStream(body: HttpResponse['body']): Promise<DraftStream> {
-  // Its reader sees an error; a body that is given up must not end the process.
-  body.on('error', () => undefined);
-  const chunks = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+export async function openDraftStream(body: HttpBody): Promise<DraftStream> {
+  const chunks = body[Symbol.asyncIterator]();
   const early: Buffer[] = [];
   let header: DraftHeader | undefined;
   let outcome: DraftOutcome | undefined;

@@ -4,13 +4,19 @@
  * The origin is asked while
  * - no piece came over the swarm for `stallMs`, or for `firstPieceMs` when nobody but the origin is
  *   known and no piece ever came. While blocks flow at `minRateBytesPerSecond` a piece has three
- *   times `stallMs`: ranges that overtake the pieces on their way would look like a stall for ever; or
+ *   times `stallMs`: ranges that overtake the pieces on their way would look like a stall for ever. The first
+ *   piece has two times `stallMs` while blocks flow at whatever pace: pipelines fill first; or
  * - a client waits and the swarm brings less than `minRateBytesPerSecond`; or
- * - a client has waited for one piece three times `stallMs`, however well the others flow.
- * The swarm is healthy again when none of these holds; then the origin is left alone.
+ * - a client has waited for one piece three to six times `stallMs`, however well the others flow: each download
+ *   draws its own `waitPatienceMs`, because agents that wait for the same piece began at the same time, and
+ *   who asks first passes it on to the others.
+ * The swarm is healthy again when none of these holds; then the origin is left alone. A run is one piece at first and
+ * twice as long each time that the swarm has brought nothing meanwhile (`nextWidth`): in a rollout all agents are slow at the
+ * same time, and long runs take the origin's uplink away from the pieces that the swarm waits for.
  *
- * Beside this, a client's first piece comes over HTTP at once when discovery has answered and nobody but
- * the origin is known (`wantsHeadStart`).
+ * Beside this, while discovery has named nobody and nobody has come, the blob is read from the origin over HTTP as
+ * a client without an agent would (`readsAlone`): nothing is won by a swarm of one and its seed, and a stream costs
+ * less time and processor than requests for blocks. As soon as somebody else is there the swarm takes over.
  *
  * The download is given up when
  * - nothing came from anywhere for `progressDeadlineMs`; or
@@ -50,7 +56,16 @@ export interface Progress {
   readonly originFailed: boolean;
 }
 
-export function decide(progress: Progress, limits: FallbackLimits): 'swarm' | 'origin' | 'give up' {
+/** For how long a client waits for one piece of a swarm that flows. */
+export function waitPatienceMs(limits: FallbackLimits, random: () => number = Math.random): number {
+  return limits.stallMs * (3 + 3 * random());
+}
+
+export function decide(
+  progress: Progress,
+  limits: FallbackLimits,
+  waitMs = waitPatienceMs(limits, () => 0),
+): 'swarm' | 'origin' | 'give up' {
   const { sinceAnyByteMs, longestWaitMs } = progress;
   if (sinceAnyByteMs >= limits.progressDeadlineMs) return 'give up';
   const alone = progress.connectedPeers === 0 && progress.originFailed;
@@ -58,30 +73,30 @@ export function decide(progress: Progress, limits: FallbackLimits): 'swarm' | 'o
 
   const nobodyKnown = !progress.swarmBroughtPieces && progress.knownPeers === 0;
   const patienceMs = nobodyKnown ? Math.min(limits.firstPieceMs, limits.stallMs) : limits.stallMs;
-  const flows =
-    progress.sinceSwarmByteMs < patienceMs / 2 &&
-    progress.swarmBytesPerSecond >= limits.minRateBytesPerSecond;
+  const fast = progress.swarmBytesPerSecond >= limits.minRateBytesPerSecond;
+  const begins = !progress.swarmBroughtPieces && progress.sinceSwarmPieceMs < 2 * limits.stallMs;
+  const flows = progress.sinceSwarmByteMs < patienceMs / 2 && (fast || begins);
   if (progress.sinceSwarmPieceMs >= (flows ? 3 * limits.stallMs : patienceMs)) return 'origin';
   if (longestWaitMs === undefined) return 'swarm';
-  if (longestWaitMs >= limits.stallMs && progress.swarmBytesPerSecond < limits.minRateBytesPerSecond) {
-    return 'origin';
-  }
-  return longestWaitMs >= 3 * limits.stallMs ? 'origin' : 'swarm';
+  if (longestWaitMs >= limits.stallMs && !fast && !flows) return 'origin';
+  return longestWaitMs >= waitMs ? 'origin' : 'swarm';
 }
 
-/**
- * Whether a client's first piece is taken from the origin over HTTP without waiting for the swarm: nobody
- * else has it, and a request on a connection that exists is answered before a member is dialled and greeted.
- */
-export function wantsHeadStart(start: {
+/** Whether the blob is read from the origin over HTTP, one run after the other, because nobody else is there. */
+export function readsAlone(state: {
   /** Discovery has answered. */
   readonly discovered: boolean;
   readonly knownPeers: number;
-  /** Anything came from the swarm already. */
-  readonly swarmBroughtPieces: boolean;
-  readonly clients: number;
+  /** Whoever is connected and is not the origin. */
+  readonly connectedAgents: number;
+  readonly originFailed: boolean;
 }): boolean {
-  return start.discovered && start.knownPeers === 0 && !start.swarmBroughtPieces && start.clients > 0;
+  return state.discovered && state.knownPeers === 0 && state.connectedAgents === 0 && !state.originFailed;
+}
+
+/** Pieces of the next run: `before` is the width of the last one, 0 when the swarm has brought a piece since. */
+export function nextWidth(before: number, most: number): number {
+  return Math.max(1, Math.min(most, before * 2));
 }
 
 /** Adjacent pieces, both ends included. */
@@ -110,6 +125,16 @@ export function nextRun(options: {
     return { first, last };
   }
   return undefined;
+}
+
+/**
+ * Whether a stream of pieces that goes on at `next` serves every client that waits: the piece that each needs
+ * comes within `ahead` pieces.
+ */
+export function servesWaiting(positions: readonly ReadPosition[], next: number, ahead: number): boolean {
+  return positions.every(
+    ({ piece, waitingSince }) => waitingSince === undefined || (piece >= next && piece < next + ahead),
+  );
 }
 
 /** Where a client reads, and since when it has waited there. */

@@ -7,7 +7,7 @@
  * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
  */
 import { z } from 'zod';
-import type { HttpClient, HttpResponse } from '#http';
+import type { HttpBody, HttpClient, HttpStream } from '#http';
 import {
   type Digest,
   digestAlgorithm,
@@ -80,13 +80,13 @@ export interface OriginClient {
   blobSize(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
   /** A whole blob of at most `maxBytes`, checked against its digest. */
   smallBlob(repository: Repository, digest: Digest, maxBytes: number, ask: Ask): Promise<Buffer>;
-  /** Bytes `start` to `end` inclusive, exactly those; unchecked, as they arrive. */
+  /** Bytes `start` to `end` inclusive, exactly those; unchecked, as they arrive. A chunk is good until the next is asked for. */
   blobRange(
     repository: Repository,
     digest: Digest,
     range: { readonly start: number; readonly end: number },
     ask: Ask,
-  ): Promise<HttpResponse['body']>;
+  ): Promise<HttpBody>;
   /** Whether a manifest or blob may be read, by HEAD. @throws OciError UNAUTHORIZED with the challenge, DENIED */
   mayRead(repository: Repository, kind: 'manifests' | 'blobs', digest: Digest, ask: Ask): Promise<void>;
   /** `GET /v2/`: whether the API lets in who asks. @throws OciError UNAUTHORIZED with the challenge */
@@ -111,6 +111,8 @@ interface OriginRequest {
   readonly path: string;
   readonly query?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Its answer is large enough for a connection of its own. */
+  readonly large?: boolean;
   /** What a 404 means here. */
   readonly notFound: OciErrorCode;
   readonly ask: Ask;
@@ -124,6 +126,8 @@ const MAX_BACKOFF_MS = 10_000;
 /** An answer that broke off is a matter of this answer, unless it held its client for this long. */
 const SLOW_ANSWER_MS = 5_000;
 const MAX_PASSED_BYTES = 8 * 1024 * 1024;
+/** From here on a range is read over a connection of its own. */
+const LARGE_RANGE_BYTES = 8 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 const MAX_REASON = 500;
 const envelope = z.object({ errors: z.array(z.object({ message: z.string() })) });
@@ -155,25 +159,26 @@ export function createOriginClient(options: {
     origin: OriginState,
     request: OriginRequest,
     as: Client | undefined,
-  ): Promise<HttpResponse> =>
-    (as === undefined ? http : bare).request(
-      address(origin.url, request.repository, request.path, request.query),
-      {
-        method: request.method ?? 'GET',
-        headers: {
-          ...request.headers,
-          ...(as?.authorization !== undefined && { authorization: as.authorization }),
-        },
-        ...(request.signal && { signal: request.signal }),
-        ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
+  ): Promise<HttpStream> => {
+    const client = as === undefined ? http : bare;
+    const url = address(origin.url, request.repository, request.path, request.query);
+    const init = {
+      headers: {
+        ...request.headers,
+        ...(as?.authorization !== undefined && { authorization: as.authorization }),
       },
-    );
+      ...(request.signal && { signal: request.signal }),
+      ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
+    };
+    if (request.large === true) return client.stream(url, init);
+    return client.request(url, { ...init, method: request.method ?? 'GET' });
+  };
 
   /**
    * What the agent asks for itself it asks with its own credentials, and where these do not suffice with
    * those of a client that was let in a moment ago: an agent needs no credentials to serve its clients.
    */
-  async function send(origin: OriginState, request: OriginRequest): Promise<HttpResponse> {
+  async function send(origin: OriginState, request: OriginRequest): Promise<HttpStream> {
     if (request.ask.as !== undefined) return sendAs(origin, request, request.ask.as);
     const lender = request.repository && options.lender?.(request.repository);
     const [first, second] = options.ownCredentials ? [undefined, lender] : [lender, undefined];
@@ -186,7 +191,7 @@ export function createOriginClient(options: {
   }
 
   /** Asks each origin until one gives an answer that `use` accepts. */
-  async function askEach<T>(request: OriginRequest, use: (response: HttpResponse) => Promise<T>): Promise<T> {
+  async function askEach<T>(request: OriginRequest, use: (response: HttpStream) => Promise<T>): Promise<T> {
     let refusal: OciError | undefined;
     let unavailable: string | undefined;
     let retryAfter: string | undefined;
@@ -357,13 +362,12 @@ export function createOriginClient(options: {
           repository,
           path: `blobs/${digest}`,
           headers: { range: `bytes=${range.start}-${range.end}`, 'accept-encoding': 'identity' },
+          large: range.end - range.start >= LARGE_RANGE_BYTES,
           notFound: 'BLOB_UNKNOWN',
           ask,
           signal: ask.signal,
         },
         async (response) => {
-          // Its reader sees an error; a body that is given up before it is read must not end the process.
-          response.body.on('error', () => undefined);
           const from = /^bytes (\d+)-(\d+)\//.exec(response.headers['content-range'] ?? '');
           const exact = Number(from?.[1]) === range.start && Number(from?.[2]) === range.end;
           if (response.status !== 206 || !exact) {
@@ -424,7 +428,7 @@ function metainfoOf(digest: Digest, bytes: Buffer): Metainfo {
   return metainfo;
 }
 
-function checkManifest(reference: string, response: HttpResponse, bytes: Buffer): FetchedManifest {
+function checkManifest(reference: string, response: HttpStream, bytes: Buffer): FetchedManifest {
   const named = response.headers['docker-content-digest'];
   // The name that was asked for says which algorithm; of a tag, what the origin calls its manifest.
   const byDigest = reference.includes(':');
@@ -446,7 +450,7 @@ function isRefusal(status: number): boolean {
 
 /** `challenged`: who asked can log in; a challenge to the agent is no matter of its clients. */
 function toRefusal(
-  { status, headers }: HttpResponse,
+  { status, headers }: HttpStream,
   notFound: OciErrorCode,
   challenged: boolean,
   words: string | undefined,
@@ -464,7 +468,7 @@ function toRefusal(
 }
 
 /** Why the origin, or an upstream behind it, does not give it: the first message of an error envelope. */
-async function reasonIn(http: HttpClient, response: HttpResponse): Promise<string | undefined> {
+async function reasonIn(http: HttpClient, response: HttpStream): Promise<string | undefined> {
   try {
     const { errors } = envelope.parse(JSON.parse((await http.read(response, MAX_ERROR_BYTES)).toString()));
     const text = errors[0]?.message.replaceAll(/[^\x20-\x7e]+/g, ' ').trim();
@@ -480,6 +484,6 @@ function secondsIn(header: string | undefined): string | undefined {
 }
 
 /** Reads a short body, so that its connection can be used again. */
-async function discard(http: HttpClient, response: HttpResponse): Promise<void> {
+async function discard(http: HttpClient, response: HttpStream): Promise<void> {
   await http.read(response, MAX_ERROR_BYTES).catch(() => undefined);
 }

@@ -3,6 +3,7 @@
  * One timer while the blob is being fetched; what to do is decided by the fallback policy.
  */
 import type { PartialBlob } from '#blobs';
+import type { HttpBody } from '#http';
 import { OciError } from '#oci';
 import type { PieceSource, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
@@ -11,14 +12,17 @@ import {
   decide,
   type FallbackLimits,
   nextRun,
+  nextWidth,
   type PieceRun,
   type Progress,
-  wantsHeadStart,
+  readsAlone,
+  servesWaiting,
+  waitPatienceMs,
 } from './fallback-policy.ts';
 import type { Followers } from './followers.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { OriginClient } from './origin-client.ts';
-import { fetchRun, MAX_RUN_BYTES } from './range-fallback.ts';
+import { MAX_RUN_BYTES, readRun, requestRun } from './range-fallback.ts';
 import type { Repository } from './repository.ts';
 
 const TICK_MS = 250;
@@ -29,13 +33,16 @@ const MAX_WRONG_RUNS = 3;
 
 export interface ProgressWatch {
   pieceArrived(source: PieceSource): void;
-  /** Discovery has answered. Resolves when the head start that this gave, if it did, is over. */
-  discovered(): Promise<void>;
-  /** A client reads, from another place than before. */
-  clientMoved(): void;
+  /** Discovery has answered. */
+  discovered(): void;
   /** Rejects when the download should be given up. Never resolves. */
   readonly gaveUp: Promise<never>;
   stop(): Promise<void>;
+}
+
+interface AskedRun {
+  readonly run: PieceRun;
+  readonly body: Promise<HttpBody>;
 }
 
 export function watchProgress(options: {
@@ -66,7 +73,10 @@ export function watchProgress(options: {
   let originFailedAt: number | undefined;
   let wrongRuns = 0;
   let discovered = false;
-  let headStarted = false;
+  let alone = false;
+  /** Pieces of the last run; 0 when the swarm has brought a piece since. */
+  let width = 0;
+  const waitMs = waitPatienceMs(limits);
 
   function observe(now: number): Progress {
     const stats = swarmDownload.stats();
@@ -90,7 +100,9 @@ export function watchProgress(options: {
     };
   }
 
-  const missingRun = (maxPieces = Math.max(1, Math.floor(MAX_RUN_BYTES / metainfo.pieceLength))) =>
+  const mostPieces = Math.max(1, Math.floor(MAX_RUN_BYTES / metainfo.pieceLength));
+
+  const missingRun = (maxPieces: number): PieceRun | undefined =>
     nextRun({
       has: (piece) => piece >= knownPieces(metainfo) || partial.has(piece),
       pieces: pieceCount(metainfo),
@@ -98,14 +110,28 @@ export function watchProgress(options: {
       maxPieces,
     });
 
-  async function takeRun(run: PieceRun): Promise<void> {
+  function request(run: PieceRun | undefined): AskedRun | undefined {
+    if (!run) return undefined;
     log.debug({ run }, 'taking pieces from the origin over HTTP');
-    await fetchRun({
+    const body = requestRun({
       origin: options.origin,
       repository: options.repository,
       metainfo,
       run,
+      ask: { requestId: options.requestId, signal: stopped.signal },
+    });
+    // Whoever reads it sees why.
+    body.catch(() => undefined);
+    return { run, body };
+  }
+
+  async function take({ run, body }: AskedRun, goesOn?: (from: number) => boolean): Promise<void> {
+    await readRun({
+      body: await body,
+      run,
       has: (piece) => partial.has(piece),
+      download: swarmDownload,
+      ...(goesOn && { goesOn }),
       offer: async (piece, bytes) => {
         const right = await swarmDownload.offer(piece, bytes, 'origin-http');
         if (!right) options.metrics.pieceRejected();
@@ -115,13 +141,42 @@ export function watchProgress(options: {
         lastByteAt = performance.now();
         options.metrics.fetchedOverHttp(bytes);
       },
-      ask: { requestId: options.requestId, signal: stopped.signal },
     });
   }
 
-  async function stepIn(run: PieceRun): Promise<void> {
+  const goesOnAlone = (): boolean =>
+    !stopped.signal.aborted &&
+    readsAlone({
+      discovered,
+      knownPeers: options.knownPeers(),
+      connectedAgents: swarmDownload.stats().connectedAgents,
+      originFailed: originFailedAt !== undefined,
+    });
+
+  /**
+   * The first piece alone: in a rollout the others are there by the time it is. Then all that is missing as one
+   * stream, because each new one would begin slowly; in bounded runs only while clients wait at several places.
+   */
+  async function readAlone(): Promise<void> {
+    let length = 1;
+    while (goesOnAlone()) {
+      const asked = request(missingRun(length));
+      if (!asked) return;
+      const bounded = asked.run.last - asked.run.first < mostPieces;
+      await take(
+        asked,
+        (from) => goesOnAlone() && (bounded || servesWaiting(followers.positions(), from, mostPieces)),
+      );
+      const { first } = missingRun(1) ?? { first: 0 };
+      length = servesWaiting(followers.positions(), first, mostPieces)
+        ? Number.POSITIVE_INFINITY
+        : mostPieces;
+    }
+  }
+
+  async function stepIn(work: () => Promise<void>): Promise<void> {
     try {
-      await takeRun(run);
+      await work();
       originFailedAt = undefined;
     } catch (error) {
       if (stopped.signal.aborted) return;
@@ -131,39 +186,40 @@ export function watchProgress(options: {
     }
   }
 
-  function headStart(): void {
-    if (headStarted || running || stopped.signal.aborted) return;
-    const clients = followers.size;
-    if (!wantsHeadStart({ discovered, knownPeers: options.knownPeers(), swarmBroughtPieces, clients }))
-      return;
-    headStarted = true;
-    const run = missingRun(1);
-    if (run) begin(run);
-  }
-
-  function begin(run: PieceRun): void {
-    running = stepIn(run).finally(() => {
+  function begin(work: () => Promise<void>): void {
+    running = stepIn(work).finally(() => {
       running = undefined;
+      if (alone) {
+        alone = false;
+        swarmDownload.spareOrigin(false);
+      }
       tick();
     });
   }
 
   function tick(): void {
     if (stopped.signal.aborted) return;
-    const run = missingRun();
+    const run = missingRun(nextWidth(width, mostPieces));
     const now = performance.now();
     if (!run) {
       idleAt = now;
       return;
     }
-    const decision = decide(observe(now), limits);
+    const progress = observe(now);
+    // A stream that has dried up: the origin may yet answer in the swarm.
+    if (alone && progress.sinceAnyByteMs >= limits.stallMs) swarmDownload.spareOrigin(false);
+    const decision = decide(progress, limits, waitMs);
     if (decision === 'give up') {
       giveUp.reject(new OciError('UNAVAILABLE', 'neither the swarm nor the origin makes progress'));
       return;
     }
     const resting = originFailedAt !== undefined && now - originFailedAt < RETRY_MS;
     if (decision === 'swarm' || running || resting || wrongRuns >= MAX_WRONG_RUNS) return;
-    begin(run);
+    width = run.last - run.first + 1;
+    begin(async () => {
+      const asked = request(run);
+      if (asked) await take(asked);
+    });
   }
 
   const timer = setInterval(tick, TICK_MS);
@@ -173,13 +229,16 @@ export function watchProgress(options: {
       if (source !== 'peer' && source !== 'origin-swarm') return;
       lastSwarmPieceAt = lastByteAt;
       swarmBroughtPieces = true;
+      width = 0;
     },
-    async discovered() {
+    discovered() {
+      if (discovered) return;
       discovered = true;
-      headStart();
-      await running;
+      if (running || !goesOnAlone()) return;
+      alone = true;
+      swarmDownload.spareOrigin(true);
+      begin(readAlone);
     },
-    clientMoved: headStart,
     gaveUp: giveUp.promise,
     async stop() {
       clearInterval(timer);

@@ -38,6 +38,8 @@ export interface PullAccount {
   /** The phase so far ends and this one begins. After the end nothing changes any more. */
   enter(phase: PullPhase, at: number): void;
   sized(size: number, resumedBytes: number): void;
+  /** The origin has all of the blob only now: it fetched the blob from an upstream meanwhile. */
+  arrivedAtOrigin(at: number): void;
   /** A verified piece is here; the first of a fetch ends its wait for the first piece. */
   arrived(source: PieceSource, bytes: number, at: number): void;
   complete(at: number): void;
@@ -60,6 +62,9 @@ const SOURCE_WORDS: Readonly<Record<PullSource, string>> = {
   upstream: 'the upstream',
   resumed: 'an earlier attempt',
 };
+
+/** With all of the blob at the origin so late in the transfer, a faster swarm would have gained nothing. */
+const UPSTREAM_SHARE = 0.75;
 
 export function createPullAccount(subject: {
   readonly digest: Digest;
@@ -84,6 +89,8 @@ export function createPullAccount(subject: {
   let state: PullReport['state'] = 'running';
   let error: string | null = null;
   let size: number | null = null;
+  let transferFrom: number | undefined;
+  let atOrigin: number | undefined;
   let phase: PullPhase = 'metainfo';
   let since = subject.at;
 
@@ -98,6 +105,12 @@ export function createPullAccount(subject: {
     error = reason;
   }
 
+  /** Whether the bytes came no faster than the origin got them. */
+  function waitedForUpstream(transferMs: number): boolean {
+    const from = transferFrom ?? Number.POSITIVE_INFINITY;
+    return atOrigin !== undefined && atOrigin - from >= UPSTREAM_SHARE * transferMs;
+  }
+
   return {
     enter(next, at) {
       if (state !== 'running') return;
@@ -108,12 +121,16 @@ export function createPullAccount(subject: {
       size = length;
       bytes.resumed = resumedBytes;
     },
+    arrivedAtOrigin(at) {
+      atOrigin ??= at;
+    },
     arrived(source, count, at) {
       if (state !== 'running') return;
       bytes[source] += count;
       if (phase !== 'first-piece') return;
       advance(at);
       phase = 'transfer';
+      transferFrom = at;
     },
     complete: (at) => end('complete', null, at),
     failed: (reason, at) => end('failed', reason, at),
@@ -128,7 +145,7 @@ export function createPullAccount(subject: {
         startedAt: subject.startedAt.toISOString(),
         ...{ state, error, size, wallMs, phasesMs },
         bytesBySource: { ...bytes },
-        slowest: slowestOf(phasesMs, wallMs, bytes),
+        slowest: slowestOf(phasesMs, wallMs, bytes, waitedForUpstream(phasesMs.transfer)),
       };
     },
   };
@@ -138,6 +155,7 @@ function slowestOf(
   phasesMs: Readonly<Record<PullPhase, number>>,
   wallMs: number,
   bytes: Readonly<Record<PullSource, number>>,
+  waitedForUpstream: boolean,
 ): string {
   if (wallMs === 0) return 'nothing took a millisecond';
   const slowest = PULL_PHASES.reduce((most, name) => (phasesMs[name] > phasesMs[most] ? name : most));
@@ -147,5 +165,6 @@ function slowestOf(
   );
   if (slowest !== 'transfer' || fetched.length === 0) return `${WORDS[slowest]}: ${share}`;
   const most = fetched.reduce((best, name) => (bytes[name] > bytes[best] ? name : best));
-  return `${WORDS.transfer}, most of them from ${SOURCE_WORDS[most]}: ${share}`;
+  const pace = waitedForUpstream ? ', as fast as the origin got them from the upstream' : '';
+  return `${WORDS.transfer}${pace}, most of them from ${SOURCE_WORDS[most]}: ${share}`;
 }

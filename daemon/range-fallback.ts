@@ -2,6 +2,8 @@
  * Pieces from the origin over HTTP: one request for a run of adjacent pieces, each offered to the
  * download as soon as it is whole. The download verifies, stores and announces it.
  */
+import type { HttpBody } from '#http';
+import type { SwarmDownload } from '#swarm';
 import { pieceSize, type Torrent } from '#torrent';
 import type { PieceRun } from './fallback-policy.ts';
 import type { Ask, OriginClient } from './origin-client.ts';
@@ -10,53 +12,96 @@ import type { Repository } from './repository.ts';
 /** One request takes at most this much, so that the choice of what is urgent is made anew often. */
 export const MAX_RUN_BYTES = 8 * 1024 * 1024;
 
-/**
- * Resolves when the run is done, or when the rest of it came from elsewhere meanwhile.
- * Rejects when the origin cannot be read, sends less than was asked, or sends a wrong piece.
- */
-export async function fetchRun(options: {
+/** Pieces that are hashed and stored while the next is received. */
+const PIECES_BEHIND = 3;
+
+/** Asks for the bytes of a run. Rejects when the origin cannot be asked. */
+export function requestRun(options: {
   readonly origin: OriginClient;
   readonly repository: Repository;
   readonly metainfo: Torrent;
   readonly run: PieceRun;
+  readonly ask: Ask;
+}): Promise<HttpBody> {
+  const { metainfo, run } = options;
+  const start = run.first * metainfo.pieceLength;
+  const end = run.last * metainfo.pieceLength + pieceSize(metainfo, run.last) - 1;
+  return options.origin.blobRange(options.repository, metainfo.digest, { start, end }, options.ask);
+}
+
+/**
+ * Reads what was asked for. Resolves when the run is done, when the rest of it came from elsewhere
+ * meanwhile or is not wanted. Rejects when the origin sends less or more than was asked, or a wrong piece.
+ */
+export async function readRun(options: {
+  readonly body: HttpBody;
+  readonly run: PieceRun;
   readonly has: (piece: number) => boolean;
+  readonly download: Pick<SwarmDownload, 'lend' | 'giveBack' | 'pace'>;
   /** False when the piece's hash is wrong. */
   readonly offer: (piece: number, bytes: Uint8Array) => Promise<boolean>;
   readonly onBytes: (bytes: number) => void;
-  readonly ask: Ask;
+  /** Asked after each piece, told the first that is not stored yet; false: the rest is not wanted any more. */
+  readonly goesOn?: (from: number) => boolean;
 }): Promise<void> {
-  const { metainfo, run, has } = options;
-  const start = run.first * metainfo.pieceLength;
-  const end = run.last * metainfo.pieceLength + pieceSize(metainfo, run.last) - 1;
-  const body = await options.origin.blobRange(
-    options.repository,
-    metainfo.digest,
-    { start, end },
-    options.ask,
-  );
+  const { body, run, has, download, offer } = options;
+  const behind: Promise<void>[] = [];
   let piece = run.first;
-  let bytes = Buffer.allocUnsafe(pieceSize(metainfo, piece));
+  let bytes: Uint8Array | undefined;
   let filled = 0;
+  let enough = false;
+
+  /** Memory for the next piece. While there is none, pieces that came before are still being stored. */
+  async function room(): Promise<Uint8Array> {
+    for (;;) {
+      const lent = download.lend(piece);
+      if (lent) return lent;
+      const oldest = behind.shift();
+      if (oldest === undefined) throw new Error('there is no memory for a piece');
+      await oldest;
+    }
+  }
+
+  async function pass(index: number, whole: Uint8Array): Promise<void> {
+    if (!(await offer(index, whole))) throw new RangeError(`the origin sent a wrong piece ${index}`);
+  }
+
+  async function take(whole: Uint8Array): Promise<void> {
+    const passed = pass(piece, whole);
+    // Whoever waits for it is told.
+    passed.catch(() => undefined);
+    behind.push(passed);
+    if (behind.length > PIECES_BEHIND) await behind.shift();
+  }
+
   try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
+    for await (const chunk of body) {
       options.onBytes(chunk.length);
-      let taken = 0;
-      while (taken < chunk.length) {
+      await download.pace(chunk.length);
+      for (let taken = 0; taken < chunk.length; ) {
         if (piece > run.last) throw new RangeError('the origin sent more than was asked');
+        bytes ??= await room();
         const length = chunk.copy(bytes, filled, taken);
         taken += length;
         filled += length;
         if (filled < bytes.length) continue;
-        if (!(await options.offer(piece, bytes)))
-          throw new RangeError(`the origin sent a wrong piece ${piece}`);
-        piece += 1;
-        if (restIsHeld(piece, run.last, has)) return;
-        bytes = Buffer.allocUnsafe(pieceSize(metainfo, piece));
+        const whole = bytes;
+        bytes = undefined;
         filled = 0;
+        await take(whole);
+        piece += 1;
+        // A body that is read to its end leaves a connection for the next request.
+        enough =
+          piece <= run.last &&
+          (restIsHeld(piece, run.last, has) || options.goesOn?.(piece - behind.length) === false);
+        if (enough) break;
       }
+      if (enough) break;
     }
-    if (piece <= run.last) throw new RangeError('the origin sent less than was asked');
+    await Promise.all(behind);
+    if (!enough && piece <= run.last) throw new RangeError('the origin sent less than was asked');
   } finally {
+    if (bytes !== undefined) download.giveBack(bytes);
     body.destroy();
   }
 }

@@ -67,6 +67,8 @@ export interface ColdRow {
   readonly headersMs: number;
   readonly firstByteMs: number;
   readonly mibPerSecond: number;
+  /** Of all programs, for each GiB that a client got. */
+  readonly cpuSecondsPerGib: number;
   /** To the direct download of the same blob. */
   readonly firstByteRatio: number;
   readonly rateRatio: number;

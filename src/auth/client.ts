@@ -9,7 +9,7 @@
  */
 import { Readable } from 'node:stream';
 import { z } from 'zod';
-import type { HttpClient, HttpRequestOptions, HttpResponse } from '#http';
+import type { HttpClient, HttpRequestOptions, HttpResponse, HttpStream } from '#http';
 import type { Credentials, CredentialsFor } from './auth-file.ts';
 import { formatBasic } from './basic.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
@@ -122,34 +122,38 @@ export function withCredentials(
     return got.header;
   };
 
-  const send = (url: string, init: HttpRequestOptions, authorization: string | undefined) =>
-    http.request(
-      url,
-      authorization === undefined ? init : { ...init, headers: { ...init.headers, authorization } },
-    );
+  /** Sends by `ask`, and once more when the answer is a challenge that can be met. */
+  async function authorized<R extends HttpStream>(
+    url: string,
+    init: HttpRequestOptions,
+    ask: (url: string, init: HttpRequestOptions) => Promise<R>,
+  ): Promise<R> {
+    if (init.headers?.['authorization'] !== undefined) return ask(url, init);
+    const send = (authorization: string | undefined): Promise<R> =>
+      ask(url, authorization === undefined ? init : { ...init, headers: { ...init.headers, authorization } });
+    const target = targetOf(url, init.method ?? 'GET');
+    const before = wanted.get(target.area);
+    const header = before && (await headerFor(target, before, target.scope, false));
+    const response = await send(header);
+    const asked = response.headers['www-authenticate'];
+    if (response.status !== 401 || asked === undefined) return response;
+    const challenge = choose(parseChallenges(asked));
+    if (challenge === undefined) return response;
+    if (wanted.size >= MAX_TOKENS) wanted.clear();
+    wanted.set(target.area, challenge);
+    const next = await headerFor(target, challenge, challenge.parameters['scope'] ?? target.scope, true);
+    if (next === header) {
+      if (next !== undefined) refusedUntil.set(target.host, performance.now() + REFUSED_MS);
+      return response;
+    }
+    if (next === undefined || init.body instanceof Readable) return response;
+    await http.read(response, MAX_ANSWER_BYTES).catch(() => undefined);
+    return send(next);
+  }
 
   return {
-    async request(url, init = {}) {
-      if (init.headers?.['authorization'] !== undefined) return http.request(url, init);
-      const target = targetOf(url, init.method ?? 'GET');
-      const before = wanted.get(target.area);
-      const header = before && (await headerFor(target, before, target.scope, false));
-      const response = await send(url, init, header);
-      const asked = response.headers['www-authenticate'];
-      if (response.status !== 401 || asked === undefined) return response;
-      const challenge = choose(parseChallenges(asked));
-      if (challenge === undefined) return response;
-      if (wanted.size >= MAX_TOKENS) wanted.clear();
-      wanted.set(target.area, challenge);
-      const next = await headerFor(target, challenge, challenge.parameters['scope'] ?? target.scope, true);
-      if (next === header) {
-        if (next !== undefined) refusedUntil.set(target.host, performance.now() + REFUSED_MS);
-        return response;
-      }
-      if (next === undefined || init.body instanceof Readable) return response;
-      await http.read(response, MAX_ANSWER_BYTES).catch(() => undefined);
-      return send(url, init, next);
-    },
+    request: (url, init = {}) => authorized(url, init, http.request),
+    stream: (url, init = {}) => authorized(url, init, http.stream),
     read: http.read,
     close: http.close,
   };

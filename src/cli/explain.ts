@@ -1,4 +1,5 @@
 import { optional, path, url, withDefault } from '#config';
+import type { PullReport } from '#daemon';
 import { formatImageReference, OciError, parseDigest } from '#oci';
 import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
@@ -11,20 +12,6 @@ import { fetchImage, openRegistry } from './registry.ts';
 import { formatBytes, formatTable } from './text.ts';
 
 const DEADLINE_MS = 10_000;
-
-/** One fetch, as /api/v1/pulls of the agent tells it. */
-interface Pull {
-  readonly digest: string;
-  readonly repository: string;
-  readonly startedAt: string;
-  readonly state: string;
-  readonly error: string | null;
-  readonly size: number | null;
-  readonly wallMs: number;
-  readonly phasesMs: Readonly<Record<string, number>>;
-  readonly bytesBySource: Readonly<Record<string, number>>;
-  readonly slowest: string;
-}
 
 export const explainPulls = defineCommand({
   name: 'explain',
@@ -46,7 +33,7 @@ export const explainPulls = defineCommand({
     const asked = await subjectOf(operands[0], values, login);
     const client = await login.client({ caFile: values['ca.file'] });
     try {
-      const answer = await askManagement<{ pulls: readonly Pull[] }>(
+      const answer = await askManagement<{ pulls: readonly PullReport[] }>(
         client,
         login,
         'GET',
@@ -108,7 +95,7 @@ function blobOperand(text: string): string {
   }
 }
 
-function describePull(pull: Pull): string {
+function describePull(pull: PullReport): string {
   const seconds = Object.entries(pull.phasesMs).map(([phase, ms]) => [phase, `${ms} ms`]);
   const bytes = Object.entries(pull.bytesBySource)
     .filter(([, count]) => count > 0)

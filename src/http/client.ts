@@ -5,7 +5,11 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
-import { Agent, request } from 'undici';
+import { Agent, type buildConnector, EnvHttpProxyAgent, request } from 'undici';
+import { type HttpStream, openStream } from './stream.ts';
+
+/** Never through a proxy: it would look for these on its own machine. */
+const LOOPBACK = ['localhost', '127.0.0.1', '::1'];
 
 export interface HttpResponse {
   readonly status: number;
@@ -28,8 +32,13 @@ export interface HttpRequestOptions {
 export interface HttpClient {
   /** Rejects when no answer comes in time; any status is an answer. */
   request(url: string, options?: HttpRequestOptions): Promise<HttpResponse>;
+  /** GET of a large body, over a connection of its own. */
+  stream(
+    url: string,
+    options?: Pick<HttpRequestOptions, 'headers' | 'signal' | 'requestId'>,
+  ): Promise<HttpStream>;
   /** The whole body of a small answer. Rejects past `maxBytes`. */
-  read(response: HttpResponse, maxBytes: number): Promise<Buffer>;
+  read(response: Pick<HttpStream, 'body'>, maxBytes: number): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -39,16 +48,16 @@ export async function createHttpClient(options: {
   readonly connectTimeoutMs?: number;
   /** The longest wait for response headers, and between two chunks of a body. */
   readonly stallTimeoutMs?: number;
+  /** Goes through the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name. By default never: members are near. */
+  readonly proxies?: boolean;
 }): Promise<HttpClient> {
   const stallMs = options.stallTimeoutMs ?? 30_000;
   const ca =
     options.caFile === undefined ? undefined : [...rootCertificates, await readFile(options.caFile, 'utf8')];
-  const agent = new Agent({
-    connect: { timeout: options.connectTimeoutMs ?? 5_000, ...(ca && { ca }) },
-    headersTimeout: stallMs,
-    bodyTimeout: stallMs,
-    connections: 64,
-  });
+  const connectTimeoutMs = options.connectTimeoutMs ?? 5_000;
+  const connect = { timeout: connectTimeoutMs, ...(ca && { ca }) };
+  const settings = { connect, headersTimeout: stallMs, bodyTimeout: stallMs, connections: 64 };
+  const agent = options.proxies ? throughProxies(settings) : new Agent(settings);
   return {
     async request(url, init = {}) {
       const response = await request(url, {
@@ -65,21 +74,44 @@ export async function createHttpClient(options: {
       for (const [name, value] of Object.entries(response.headers)) {
         if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value;
       }
+      // Its reader sees an error; a body that is given up before it is read must not end the process.
+      response.body.on('error', () => undefined);
       return { status: response.statusCode, headers, body: response.body };
     },
+    stream: (url, init = {}) =>
+      openStream(url, {
+        headers: {
+          ...init.headers,
+          ...(init.requestId !== undefined && { 'x-request-id': init.requestId }),
+        },
+        signal: init.signal,
+        ca,
+        connectTimeoutMs,
+        stallMs,
+      }),
     async read(response, maxBytes) {
       const chunks: Buffer[] = [];
       let length = 0;
-      for await (const chunk of response.body as AsyncIterable<Buffer>) {
+      for await (const chunk of response.body) {
         length += chunk.length;
         if (length > maxBytes) {
           response.body.destroy();
           throw new RangeError(`the answer is larger than ${maxBytes} bytes`);
         }
-        chunks.push(chunk);
+        // A stream uses its chunk's memory again.
+        chunks.push(Buffer.from(chunk));
       }
       return Buffer.concat(chunks, length);
     },
     close: () => agent.destroy(),
   };
+}
+
+function throughProxies(
+  settings: Agent.Options & { connect: buildConnector.BuildOptions },
+): EnvHttpProxyAgent {
+  const { no_proxy: lower, NO_PROXY: upper } = process.env;
+  const given = lower ?? upper;
+  const noProxy = given?.trim() === '*' ? '*' : [given, ...LOOPBACK].filter(Boolean).join(',');
+  return new EnvHttpProxyAgent({ ...settings, requestTls: settings.connect, noProxy });
 }

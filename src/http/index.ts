@@ -15,3 +15,4 @@ export {
   type HttpServerOptions,
   type TlsFiles,
 } from './server.ts';
+export type { HttpBody, HttpStream } from './stream.ts';

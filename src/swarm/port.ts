@@ -140,7 +140,21 @@ export interface SwarmDownload {
    * memory; false, and nothing is said of `into`, when they must be read from the store.
    */
   recall(position: number, into: Uint8Array): boolean;
-  /** A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong or not known. */
+  /**
+   * Memory to receive a piece from another source in. It goes back by `offer`, which then copies nothing and lets
+   * the piece be recalled, or by `giveBack`. Undefined while there is none: what was lent must come back first.
+   */
+  lend(piece: number): Uint8Array | undefined;
+  /** Lent memory in which nothing useful came. */
+  giveBack(bytes: Uint8Array): void;
+  /** Resolves when the download rate allows so many more bytes from another source. */
+  pace(bytes: number): Promise<void>;
+  /** While true the origin is neither met nor asked: its bytes come from another source. */
+  spareOrigin(spared: boolean): void;
+  /**
+   * A piece from another source (HTTP). Verified, stored and announced; false when its hash is wrong or not known. The caller
+   * does not touch the bytes again.
+   */
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
   /** Called for each piece that was verified and stored, whoever brought it. */
   onPiece(listener: (piece: number, source: PieceSource) => void): void;
@@ -158,6 +172,8 @@ export interface SwarmDownload {
 
 export interface DownloadStats {
   readonly connectedPeers: number;
+  /** Those that are not origins. */
+  readonly connectedAgents: number;
   /** Bytes per second received over the swarm, over the last few seconds. */
   readonly downloadRate: number;
   readonly bytesFromPeers: number;

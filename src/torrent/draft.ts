@@ -69,6 +69,7 @@ export function createDraft(blob: {
   const pieces = new Uint8Array(20 * count);
   const listeners = new Set<() => void>();
   let known = 0;
+  let metainfo: Metainfo | undefined;
 
   const growth: HashGrowth = {
     get known() {
@@ -93,6 +94,9 @@ export function createDraft(blob: {
       known += more;
       for (const listener of [...listeners]) listener();
     },
-    whole: () => (known === count ? createMetainfo({ digest, length, pieces, sources }) : undefined),
+    whole() {
+      if (known === count) metainfo ??= createMetainfo({ digest, length, pieces, sources });
+      return metainfo;
+    },
   };
 }

@@ -10,6 +10,7 @@ import {
   type TestAgent,
   until,
 } from '../support/in-process.ts';
+import { startProgram } from '../support/shoal.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -86,8 +87,10 @@ t.test('the origin dies after the manifest: peers suffice', async (t) => {
 t.test(
   'nobody has the rest: the connection is cut, and the resumed request is answered at once',
   async (t) => {
-    const origin = await originHere(t, { uploadRateBytesPerSecond: 2 * MIB });
+    // In a process of its own: one that is closed finishes what streams.
+    const origin = await startProgram(t, 'origin');
     const agent = await agentHere(t, [origin.url], {
+      downloadRateBytesPerSecond: 2 * MIB,
       fallback: {
         stallMs: 60_000,
         firstPieceMs: 60_000,
@@ -101,7 +104,7 @@ t.test(
     const answer = await fetch(url);
     const reader = answer.body?.getReader();
     await reader?.read();
-    await origin.close();
+    await origin.signal('SIGKILL');
     await t.rejects(async () => {
       while (!(await reader?.read())?.done);
     });

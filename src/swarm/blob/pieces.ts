@@ -126,6 +126,16 @@ export interface Pieces {
   ensure(piece: number): OpenPiece | undefined;
   /** Done with it, whatever came of it: its memory is free. */
   close(piece: number, fate?: Fate): void;
+  /**
+   * Memory to receive a whole piece in from elsewhere; undefined when there is none to spare. It goes back by
+   * `keepRecent` or `giveBack`.
+   */
+  lend(piece: number): Uint8Array<SharedArrayBuffer> | undefined;
+  isLent(bytes: Uint8Array): bytes is Uint8Array<SharedArrayBuffer>;
+  /** Lent memory that nobody reads or writes any more is free; of any other nothing is done. */
+  giveBack(bytes: Uint8Array): void;
+  /** This piece was stored from lent memory: it can be sent on until that gets another use. */
+  keepRecent(piece: number, bytes: Uint8Array): void;
   /** Fills `into` from `position` of the blob with bytes of stored pieces that are still in memory; false when they are not. */
   recall(position: number, into: Uint8Array): boolean;
   /** A peer has gone. */
@@ -189,8 +199,17 @@ export function createPieces(options: {
   const { pieceLength, memory } = options;
   const open = new Map<number, OpenPiece>();
 
+  const lent = new Set<Uint8Array>();
+
   /** Pieces that were stored and whose buffers have had no other use yet. */
   const recent = new Map<number, Uint8Array>();
+
+  function remember(piece: number, bytes: Uint8Array<SharedArrayBuffer>): void {
+    recent.set(piece, bytes);
+    memory.give(bytes.buffer, () => recent.delete(piece));
+  }
+
+  const isLent = (bytes: Uint8Array): bytes is Uint8Array<SharedArrayBuffer> => lent.has(bytes);
 
   function close(piece: number, fate: Fate = 'in use'): void {
     const closing = open.get(piece);
@@ -198,10 +217,8 @@ export function createPieces(options: {
     const { bytes } = closing;
     closing.release();
     open.delete(piece);
-    if (fate === 'stored') {
-      recent.set(piece, bytes);
-      memory.give(bytes.buffer, () => recent.delete(piece));
-    } else if (closing.sealed && fate === 'in use') memory.drop(bytes.buffer);
+    if (fate === 'stored') remember(piece, bytes);
+    else if (closing.sealed && fate === 'in use') memory.drop(bytes.buffer);
     else memory.give(bytes.buffer);
   }
 
@@ -236,12 +253,33 @@ export function createPieces(options: {
       return created;
     },
     close,
+    lend(piece) {
+      const buffer = memory.take(pieceLength, lent.size < GUARANTEED_PIECES);
+      if (buffer === undefined) return undefined;
+      const bytes = new Uint8Array(buffer, 0, options.pieceSize(piece));
+      lent.add(bytes);
+      return bytes;
+    },
+    isLent,
+    giveBack(bytes) {
+      if (!isLent(bytes)) return;
+      lent.delete(bytes);
+      memory.give(bytes.buffer);
+    },
+    keepRecent(piece, bytes) {
+      if (!isLent(bytes)) return;
+      lent.delete(bytes);
+      remember(piece, bytes);
+    },
     recall,
     abandon(writer) {
       for (const piece of open.values()) piece.abandon(writer);
     },
     clear() {
       for (const piece of [...open.keys()]) close(piece);
+      // Who receives or hashes there does not know yet.
+      for (const bytes of lent) if (isLent(bytes)) memory.drop(bytes.buffer);
+      lent.clear();
     },
   };
 }

@@ -6,8 +6,11 @@ import {
   decide,
   mergedWindow,
   nextRun,
+  nextWidth,
   type Progress,
-  wantsHeadStart,
+  readsAlone,
+  servesWaiting,
+  waitPatienceMs,
 } from '../../../daemon/fallback-policy.ts';
 
 const healthy: Progress = {
@@ -44,6 +47,26 @@ t.test('who is asked', async (t) => {
       { sinceSwarmPieceMs: 600, sinceSwarmByteMs: 600, knownPeers: 0 },
       'swarm',
     ],
+    [
+      'the first blocks flow at whatever pace',
+      {
+        sinceSwarmPieceMs: 3_900,
+        swarmBroughtPieces: false,
+        swarmBytesPerSecond: 1_000,
+        longestWaitMs: 3_900,
+      },
+      'swarm',
+    ],
+    [
+      'the first blocks trickle for too long',
+      {
+        sinceSwarmPieceMs: 4_000,
+        swarmBroughtPieces: false,
+        swarmBytesPerSecond: 1_000,
+        longestWaitMs: 4_000,
+      },
+      'origin',
+    ],
     ['slow while a client waits', { longestWaitMs: 2_000, swarmBytesPerSecond: 1_000 }, 'origin'],
     ['slow and nobody waits', { swarmBytesPerSecond: 1_000 }, 'swarm'],
     ['fast, and a client has just begun to wait', { longestWaitMs: 2_000 }, 'swarm'],
@@ -65,13 +88,43 @@ t.test('who is asked', async (t) => {
   }
 });
 
-t.test('a head start when nobody else can have the blob and a client waits', async (t) => {
-  const alone = { discovered: true, knownPeers: 0, swarmBroughtPieces: false, clients: 1 };
-  t.ok(wantsHeadStart(alone));
-  t.notOk(wantsHeadStart({ ...alone, discovered: false }), 'somebody may still be named');
-  t.notOk(wantsHeadStart({ ...alone, knownPeers: 1 }), 'the origin is used least');
-  t.notOk(wantsHeadStart({ ...alone, swarmBroughtPieces: true }));
-  t.notOk(wantsHeadStart({ ...alone, clients: 0 }), 'nobody is in a hurry');
+t.test('agents that wait for the same piece do not ask at the same time', async (t) => {
+  t.equal(
+    waitPatienceMs(DEFAULT_LIMITS, () => 0),
+    6_000,
+  );
+  t.equal(
+    waitPatienceMs(DEFAULT_LIMITS, () => 0.5),
+    9_000,
+  );
+  const starving = { ...healthy, longestWaitMs: 8_000 };
+  t.equal(decide(starving, DEFAULT_LIMITS, 9_000), 'swarm');
+  t.equal(decide(starving, DEFAULT_LIMITS, 8_000), 'origin');
+});
+
+t.test('runs are short at first, and longer while the swarm brings nothing', async (t) => {
+  const widths: number[] = [];
+  for (let width = nextWidth(0, 12); widths.length < 6; width = nextWidth(width, 12)) widths.push(width);
+  t.same(widths, [1, 2, 4, 8, 12, 12]);
+  t.equal(nextWidth(0, 0), 1, 'a piece larger than the longest run');
+});
+
+t.test('a blob is read straight from the origin while nobody else can have it', async (t) => {
+  const alone = { discovered: true, knownPeers: 0, connectedAgents: 0, originFailed: false };
+  t.ok(readsAlone(alone));
+  t.notOk(readsAlone({ ...alone, discovered: false }), 'somebody may still be named');
+  t.notOk(readsAlone({ ...alone, knownPeers: 1 }), 'the origin is used least');
+  t.notOk(readsAlone({ ...alone, connectedAgents: 1 }), 'somebody has come');
+  t.notOk(readsAlone({ ...alone, originFailed: true }));
+});
+
+t.test('a stream goes on while it comes to all who wait soon', async (t) => {
+  const at = (piece: number, waitingSince?: number) => ({ piece, waitingSince });
+  t.ok(servesWaiting([], 5, 8));
+  t.ok(servesWaiting([at(5, 1), at(12, 2)], 5, 8));
+  t.notOk(servesWaiting([at(5, 1), at(13, 2)], 5, 8), 'somebody waits far ahead');
+  t.notOk(servesWaiting([at(4, 1)], 5, 8), 'and behind');
+  t.ok(servesWaiting([at(4), at(99)], 5, 8), 'who reads what is here does not wait');
 });
 
 t.test('a run covers missing pieces only, the wanted ones first', async (t) => {

@@ -23,6 +23,24 @@ t.test('each second belongs to one phase, each byte to one source', async (t) =>
   t.match(report.slowest, /receiving the bytes, most of them from other agents: 400 ms, 67 %/);
 });
 
+t.test('bytes that came as fast as the origin had them are said to have', async (t) => {
+  const slowestWith = (atOrigin: number): string => {
+    const account = open();
+    account.sized(100, 0);
+    account.enter('first-piece', 1000);
+    account.arrived('peer', 50, 1100);
+    account.arrivedAtOrigin(atOrigin);
+    account.arrived('peer', 50, 2100);
+    account.complete(2100);
+    return account.report(9999).slowest;
+  };
+  t.match(
+    slowestWith(2000),
+    /^receiving the bytes, as fast as the origin got them from the upstream, most of/,
+  );
+  t.match(slowestWith(1300), /^receiving the bytes, most of them from other agents/);
+});
+
 t.test('a failure keeps its reason and stops the clock', async (t) => {
   const account = open();
   account.failed('no origin answers', 1250);
