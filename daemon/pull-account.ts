@@ -23,7 +23,7 @@ export type PullPhase = (typeof PULL_PHASES)[number];
 export type PullSource = PieceSource | 'resumed';
 
 /** A member that sent bytes, as far as it was connected when the last piece came. */
-export interface PullPeer {
+interface PullPeer {
   readonly address: string;
   readonly role: 'origin' | 'agent';
   readonly bytes: number;

@@ -8,7 +8,7 @@ import { formatRepository, type Repository } from './repository.ts';
 
 /** In their order; their sum is the time of the answer. */
 export const SERVE_PHASES = ['queue', 'agent', 'client'] as const;
-export type ServePhase = (typeof SERVE_PHASES)[number];
+type ServePhase = (typeof SERVE_PHASES)[number];
 
 export interface ServeReport {
   readonly digest: Digest;
@@ -38,7 +38,7 @@ export interface ManifestReport {
   readonly stale: boolean;
 }
 
-export interface Serve {
+interface Serve {
   /** The same source; what it keeps the answer waiting is counted. */
   timed(source: ByteSource): ByteSource;
   sent(bytes: number): void;

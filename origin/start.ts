@@ -228,6 +228,7 @@ export async function startOrigin(
     drafts,
     swarm,
     tracker,
+    mayAnnounce: access.mayAnnounce,
     collector,
     scrubber,
     upstreams,

@@ -1,4 +1,5 @@
 import { optional, path, url, withDefault } from '#config';
+import type { ManifestReport, PullReport, ServeReport } from '#daemon';
 import { formatImageReference, OciError, parseDigest } from '#oci';
 import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
@@ -12,46 +13,11 @@ import { formatBytes, formatTable } from './text.ts';
 
 const DEADLINE_MS = 10_000;
 
-/** One fetch, as /api/v1/pulls of the agent tells it. */
-interface Pull {
-  readonly digest: string;
-  readonly repository: string;
-  readonly startedAt: string;
-  readonly state: string;
-  readonly error: string | null;
-  readonly size: number | null;
-  readonly wallMs: number;
-  readonly phasesMs: Readonly<Record<string, number>>;
-  readonly bytesBySource: Readonly<Record<string, number>>;
-  readonly topPeers: readonly { readonly address: string; readonly role: string; readonly bytes: number }[];
-  readonly slowest: string;
-}
-
-/** One answer with bytes of a blob. */
-interface Serve {
-  readonly digest: string;
-  readonly repository: string;
-  readonly startedAt: string;
-  readonly from: string;
-  readonly bytes: number;
-  readonly wallMs: number;
-  readonly phasesMs: Readonly<Record<string, number>>;
-  readonly slowest: string;
-}
-
-interface ManifestAnswer {
-  readonly repository: string;
-  readonly reference: string;
-  readonly digest: string;
-  readonly startedAt: string;
-  readonly wallMs: number;
-  readonly stale: boolean;
-}
-
+/** What /api/v1/pulls of an agent tells. */
 interface Accounts {
-  readonly pulls: readonly Pull[];
-  readonly serves: readonly Serve[];
-  readonly manifests: readonly ManifestAnswer[];
+  readonly pulls: readonly PullReport[];
+  readonly serves: readonly ServeReport[];
+  readonly manifests: readonly ManifestReport[];
 }
 
 export const explainPulls = defineCommand({
@@ -67,7 +33,7 @@ export const explainPulls = defineCommand({
     'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
     ...loginOptions,
   },
-  switches: { json: 'one JSON object a fetch, as the agent answered', ...loginSwitches },
+  switches: { json: 'one JSON object a fetch, answer or manifest, as the agent tells it', ...loginSwitches },
   configFile: 'none',
   run: async ({ values, operands, has }) => {
     const login = await loginOf(values, has, [values.agent]);
@@ -152,9 +118,9 @@ function blobOperand(text: string): string {
 }
 
 function jsonLines(
-  pulls: readonly Pull[],
-  serves: readonly Serve[],
-  manifests: readonly ManifestAnswer[],
+  pulls: readonly PullReport[],
+  serves: readonly ServeReport[],
+  manifests: readonly ManifestReport[],
 ): string {
   const lines = [
     ...pulls.map((pull) => ({ kind: 'fetch', ...pull })),
@@ -165,9 +131,9 @@ function jsonLines(
 }
 
 function describeAll(
-  pulls: readonly Pull[],
-  serves: readonly Serve[],
-  manifests: readonly ManifestAnswer[],
+  pulls: readonly PullReport[],
+  serves: readonly ServeReport[],
+  manifests: readonly ManifestReport[],
 ): string {
   const manifestRows = manifests.map((entry) => [
     `${entry.repository} ${entry.reference}`,
@@ -195,7 +161,7 @@ function describeAll(
     .join('');
 }
 
-function describePull(pull: Pull): string {
+function describePull(pull: PullReport): string {
   const seconds = Object.entries(pull.phasesMs).map(([phase, ms]) => [phase, `${ms} ms`]);
   const bytes = Object.entries(pull.bytesBySource)
     .filter(([, count]) => count > 0)
