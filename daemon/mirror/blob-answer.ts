@@ -7,6 +7,7 @@ import type { Downloads } from '../downloads.ts';
 import type { LazyReads } from '../lazy/index.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import type { Repository } from '../repository.ts';
+import type { Serves } from '../serves.ts';
 import { matchesEtag } from './etag.ts';
 
 export interface BlobContext {
@@ -14,6 +15,7 @@ export interface BlobContext {
   readonly cache: Cache;
   readonly downloads: Downloads;
   readonly lazy: LazyReads;
+  readonly serves: Serves;
   readonly metrics: AgentMetrics;
 }
 

@@ -53,7 +53,11 @@ async function answerGet(context: BlobContext, exchange: Exchange, digest: Diges
     if (!range) return exchange.reply.send();
     const bytes = opened.bytes.subarray(range.start, range.end + 1);
     context.metrics.mirrorBytes('origin', bytes.length);
-    return exchange.reply.send(bytes);
+    const { repository, reply } = exchange;
+    const serve = context.serves.begin(repository, digest, 'fetch', reply.elapsedTime);
+    serve.sent(bytes.length);
+    serve.end();
+    return reply.send(bytes);
   }
   const reader = await openCached(context, digest);
   if (!reader) throw new OciError('UNAVAILABLE', 'the blob left the cache a moment ago');
@@ -74,15 +78,19 @@ async function answerCached(
   digest: Digest,
   reader: BlobReader,
 ): Promise<FastifyReply> {
+  const { repository, reply } = exchange;
   const unpin = context.cache.pin(digest);
+  const serve = context.serves.begin(repository, digest, 'cache', reply.elapsedTime);
   try {
     const range = chooseRange(exchange, digest, reader.size);
-    if (!range) return exchange.reply.send();
-    await sendBody(exchange.reply, reader, spanOf(range), (bytes) =>
-      context.metrics.mirrorBytes('cache', bytes),
-    );
-    return exchange.reply;
+    if (!range) return reply.send();
+    await sendBody(reply, serve.timed(reader), spanOf(range), (bytes) => {
+      context.metrics.mirrorBytes('cache', bytes);
+      serve.sent(bytes);
+    });
+    return reply;
   } finally {
+    serve.end();
     unpin();
     await reader.close();
   }
@@ -99,12 +107,22 @@ async function answerRunning(
   const { raw } = reply;
   const blob = followBlob(download, range.start, context.metrics.mirrorBytes);
   raw.once('close', blob.close);
+  const serve = context.serves.begin(
+    exchange.repository,
+    download.metainfo.digest,
+    'fetch',
+    reply.elapsedTime,
+  );
   const source: ByteSource = { read: blob.read, slow: true };
   try {
-    await sendBody(reply, source, spanOf(range), blob.sent);
+    await sendBody(reply, serve.timed(source), spanOf(range), (bytes) => {
+      blob.sent(bytes);
+      serve.sent(bytes);
+    });
   } catch {
     // The connection was cut; why the download failed was logged by it, once for all its clients.
   } finally {
+    serve.end();
     blob.close();
   }
   return reply;
