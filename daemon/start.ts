@@ -34,6 +34,7 @@ import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
 import { createRights, type RightsOptions } from './rights.ts';
 import { startScrub } from './scrub.ts';
+import { createServes } from './serves.ts';
 import { registerStatus } from './status.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
@@ -180,6 +181,7 @@ export async function startAgent(
     (it) => it.close(),
   );
   const pulls = createPulls();
+  const serves = createServes();
   const downloads = parts.adopt(
     createDownloads({
       store,
@@ -218,9 +220,18 @@ export async function startAgent(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(DRAIN_MS),
   );
-  registerMirror(server.app, { store, cache, downloads, resolver, origin, rights, metrics: counters });
+  registerMirror(server.app, {
+    store,
+    cache,
+    downloads,
+    resolver,
+    origin,
+    rights,
+    serves,
+    metrics: counters,
+  });
   registerStatus(server.app, { config, store, swarm, origin, downloads, openness, settings });
-  registerPulls(server.app, pulls);
+  registerPulls(server.app, pulls, serves);
   // What the first client would wait for otherwise.
   void openness.open();
   const address = await server.start();

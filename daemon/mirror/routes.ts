@@ -13,6 +13,7 @@ import type { OriginClient } from '../origin-client.ts';
 import { type Repository, toRepository } from '../repository.ts';
 import type { Resolver } from '../resolver.ts';
 import type { Rights } from '../rights.ts';
+import type { Serves } from '../serves.ts';
 import { answerBlob } from './blobs.ts';
 import { answerManifest } from './manifests.ts';
 import { answerPassThrough } from './pass-through.ts';
@@ -24,6 +25,7 @@ export interface MirrorContext {
   readonly resolver: Resolver;
   readonly origin: OriginClient;
   readonly rights: Rights;
+  readonly serves: Serves;
   readonly metrics: AgentMetrics;
 }
 

@@ -7,12 +7,14 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import { resolveOptions } from '#config';
 import { formatHostPort, type HostPort } from '#http';
+import { originOptions } from '#origin/options';
 import { createMetrics } from '#telemetry';
 import { type InfoHash, parseMetainfo } from '#torrent';
 import { startTracker, type TrackerConfig } from '#tracker';
 import { trackerConfig, trackerOptions } from '#tracker/options';
 import { accessOf, basic } from '../support/access.ts';
 import { pushBlob, type TestOrigin, temporaryFolder, testOrigin } from '../support/origin.ts';
+import { freePort } from '../support/shoal.ts';
 import { announce, log, randomInfoHash } from '../support/tracker.ts';
 
 // Log-ins on a busy machine.
@@ -26,12 +28,16 @@ const PASSKEY = /the passkey is missing, expired or not for this blob/;
 interface Guarded {
   readonly origin: TestOrigin;
   /** The infohash of a new blob of ann's, and the passkey of her .torrent. */
-  blob(): Promise<{ readonly infoHash: InfoHash; readonly passkey: string }>;
+  blob(): Promise<{
+    readonly infoHash: InfoHash;
+    readonly passkey: string;
+    readonly announce: readonly string[];
+  }>;
 }
 
-async function guarded(t: Test): Promise<Guarded> {
+async function guarded(t: Test, trackers: readonly string[] = []): Promise<Guarded> {
   const { access } = await accessOf(await temporaryFolder(t), Object.fromEntries([ANN, NODES]), RULES);
-  const real = await testOrigin(t, { access, udpListen: loopback });
+  const real = await testOrigin(t, { access, udpListen: loopback, trackers });
   const headers = basic(...ANN);
   const origin: TestOrigin = {
     ...real,
@@ -44,9 +50,9 @@ async function guarded(t: Test): Promise<Guarded> {
       const torrent = await origin.call('GET', `/v2/team/app/_shoal/torrents/${digest}`);
       const { infoHash, sources } = parseMetainfo(torrent.body);
       const keys = sources.announce.map((url) => new URL(url).searchParams.get('passkey'));
-      t.equal(keys.length, 2, 'HTTP and UDP');
-      t.equal(keys[0], keys[1]);
-      return { infoHash, passkey: keys[0] ?? '' };
+      t.equal(keys.length, 2 + trackers.length, 'HTTP and UDP');
+      t.equal(new Set(keys).size, 1);
+      return { infoHash, passkey: keys[0] ?? '', announce: sources.announce };
     },
   };
 }
@@ -136,6 +142,36 @@ t.test('a tracker alone asks the origin whom a passkey lets in', async (t) => {
   await t.rejects(overHttp(url, randomInfoHash()), PASSKEY, 'as for a blob that is there');
   const scrape = await fetch(`${url}/scrape?info_hash=${infoHash.replace(/../g, '%$&')}&passkey=${passkey}`);
   t.match(await scrape.text(), /5:files/);
+});
+
+t.test('an origin names trackers that run alone in its torrents, with the passkey', async (t) => {
+  const port = await freePort();
+  const { origin, blob } = await guarded(t, [`http://127.0.0.1:${port}`, `udp://127.0.0.1:${port}`]);
+  await alone(t, { origins: [origin.url], ...asNodes, listen: { host: '127.0.0.1', port } });
+  const { infoHash, passkey, announce: urls } = await blob();
+  const place = `127.0.0.1:${port}/announce?passkey=${passkey}`;
+  t.same(urls.slice(2), [`http://${place}`, `udp://${place}`]);
+  t.equal((await overHttp(`http://127.0.0.1:${port}`, infoHash, passkey)).length, 1);
+});
+
+t.test('what names a tracker, and what does not', async (t) => {
+  const read = (text: string): readonly string[] =>
+    resolveOptions(originOptions, { flags: { tracker: [text] } }).values.tracker;
+  for (const text of ['http://t:6969', 'https://t.example', 'udp://t:6969', 'udp://[::1]:6969']) {
+    t.same(read(text), [text]);
+    t.same(read(`${text}/`), [text]);
+  }
+  for (const text of [
+    't:6969',
+    'ftp://t',
+    'udp://t',
+    'http://',
+    'http://t/announce',
+    'http://t?x',
+    'udp://a:b@t:1',
+  ]) {
+    t.throws(() => read(text), /tracker: .*expected a tracker such as/, text);
+  }
 });
 
 t.test('without the right to join the tracker tells nobody anything', async (t) => {
