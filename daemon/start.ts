@@ -73,6 +73,9 @@ export interface AgentConfig {
   readonly staleTagsMs?: number | undefined;
   /** Who may pull what is cached; see rights.ts. Default: who may pull it from the origin, asked once a minute. */
   readonly rights?: Partial<RightsOptions> | undefined;
+  /** Requests of clients that are answered at once, and blobs that are fetched at once; more are refused with 503. */
+  readonly maxRequests?: number | undefined;
+  readonly maxDownloads?: number | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -86,6 +89,9 @@ export interface Agent {
   close(): Promise<void>;
 }
 
+/** A node that starts its pods all at once asks for some hundred layers. */
+const MAX_REQUESTS = 1_000;
+const MAX_DOWNLOADS = 200;
 const STALE_TAGS_MS = 60 * 60 * 1000;
 const DEFAULT_RIGHTS: RightsOptions = { mode: 'client', verdictMs: 60_000, staleMs: 60 * 60_000 };
 /** Of the 30 s that a drain may take, what is left to the goodbyes. */
@@ -190,6 +196,7 @@ export async function startAgent(
       cache,
       metrics: counters,
       limits: { ...DEFAULT_LIMITS, ...config.fallback },
+      mostDownloads: config.maxDownloads ?? MAX_DOWNLOADS,
       log,
       metainfos: createMetainfoSource({ origin, catalog, store, log }),
       unfinished,
@@ -218,7 +225,10 @@ export async function startAgent(
     await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
     (it) => it.close(DRAIN_MS),
   );
-  registerMirror(server.app, { store, cache, downloads, resolver, origin, rights, metrics: counters });
+  registerMirror(server.app, {
+    ...{ store, cache, downloads, resolver, origin, rights, metrics: counters },
+    mostRequests: config.maxRequests ?? MAX_REQUESTS,
+  });
   registerStatus(server.app, { config, store, swarm, origin, downloads, openness, settings });
   registerPulls(server.app, pulls);
   // What the first client would wait for otherwise.
