@@ -3,7 +3,8 @@
  * only the upstream has, which is behind such a link, too.
  *
  *     sudo node bench/upstream.ts [--nodes 4] [--rate 100mbit] [--size MiB] [--layers 1] [--rounds 3]
- *                                 [--client curl|containerd] [--flags '…'] [--json]
+ *                                 [--client curl|containerd] [--upstream-rate 100mbit] [--stagger SECONDS]
+ *                                 [--flags '…'] [--json]
  *
  * Debian's docker-registry is the upstream; an origin and N agents run as their users run them. In each round, each time
  * with an image of its own: one node's direct pull from the upstream (`direct`); the nodes pull through
@@ -12,11 +13,13 @@
  * last node had everything, that ÷ direct, the most requests that the upstream had for one of the blobs, and what
  * the origin sent ÷ the bytes. `containerd` is a real one in each node, with the agent as the mirror
  * `_default`; it fetches and does not unpack, which all nodes of this one machine would do on the same processors.
- * `curl` takes the manifest and then all layers at once. Every sha256 is checked. Bar: shared at most 1.3 ×, one request.
+ * `curl` takes the manifest and then all layers at once. --stagger starts the nodes one after another; the times are from the
+ * start of the first. Every sha256 is checked. Bar: shared at most 1.3 ×, one request.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { sumMetric } from '../test/support/metrics-text.ts';
 import { createNetwork } from './fanout/network.ts';
@@ -34,6 +37,8 @@ const values = readOptions(import.meta.filename, {
   layers: { type: 'string', default: '1' },
   rounds: { type: 'string', default: '3' },
   client: { type: 'string', default: 'curl' },
+  'upstream-rate': { type: 'string' },
+  stagger: { type: 'string', default: '0' },
   flags: { type: 'string', default: '' },
   json: { type: 'boolean', default: false },
 });
@@ -41,6 +46,7 @@ const nodes = numberOf('nodes', values.nodes, 1);
 const size = numberOf('size', values.size, 1) * 1024 ** 2;
 const layers = numberOf('layers', values.layers, 1);
 const rounds = numberOf('rounds', values.rounds, 1);
+const staggerMs = 1000 * numberOf('stagger', values.stagger);
 const flags = values.flags.split(' ').filter((flag) => flag !== '');
 const makeClient = { curl: curlClient, containerd: containerdClient }[values.client];
 if (makeClient === undefined) {
@@ -95,6 +101,7 @@ async function startShoal(upstream: string): Promise<string> {
 }
 
 try {
+  if (values['upstream-rate'] !== undefined) await network.setRate(nodes + 1, values['upstream-rate']);
   await takeBackMemory(folder, 3 * size * (nodes + 3));
   const upstream = await startUpstream({ network, processes, node: nodes + 1, folder });
   const origin = await startShoal(upstream.url);
@@ -104,7 +111,14 @@ try {
   }
   const agent = { url: `http://${AGENT}`, name: 'hub.test' };
   const pullAll = (image: Image): Promise<number> =>
-    seconds(() => Promise.all(clients.map((client) => client.pull(image, agent))));
+    seconds(() =>
+      Promise.all(
+        clients.map(async (client, index) => {
+          await delay(index * staggerMs);
+          await client.pull(image, agent);
+        }),
+      ),
+    );
   const sentBytes = async (): Promise<number> =>
     sumMetric(await curl(0, `${origin}/metrics`), 'shoal_origin_blob_bytes_total', { direction: 'out' });
 

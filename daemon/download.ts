@@ -86,7 +86,7 @@ export async function startDownload(
     throw toOciError(error);
   });
   account.sized(metainfo.length, partial.verifiedBytes);
-  account.enter('first-piece', performance.now());
+  account.enter('first-peer', performance.now());
   const stopListening = metainfo.growth?.onMore(() => {
     if (feed.whole() !== undefined) account.arrivedAtOrigin(performance.now());
   });
@@ -120,12 +120,14 @@ export async function startDownload(
       announce: metainfo.sources.announce,
       left: () => metainfo.length - partial.verifiedBytes,
       onPeers: (found) => {
+        if (found.length > 0) account.met(performance.now());
         for (const peer of found) if (!peers.has(addressOf(peer))) known.add(addressOf(peer));
         swarmDownload.addPeers(
           found.map((peer) => (peers.has(addressOf(peer)) ? { ...peer, role: 'origin' as const } : peer)),
         );
       },
       onAnswered: () => {
+        account.met(performance.now());
         // First, so that the origin is not met whose bytes come over HTTP.
         watching.discovered();
         swarmDownload.discovered();
@@ -165,9 +167,16 @@ export async function startDownload(
     const { swarmDownload, membership } = await onceMoreWithRoom(context, metainfo, partial, fetchPieces);
     state = 'verifying';
     account.enter('verify', performance.now());
+    const members = swarm.peers().filter((peer) => peer.infoHash === infoHash);
+    account.peers(members.map(({ address, role, bytesIn }) => ({ address, role, bytes: bytesIn })));
     try {
       // Clients need not wait for the disk: they have the rest as soon as the digest is right.
-      await partial.commit({ onVerified: () => followers.complete() });
+      await partial.commit({
+        onVerified: () => {
+          account.enter('disk', performance.now());
+          followers.complete();
+        },
+      });
     } catch (error) {
       await Promise.allSettled([swarmDownload.close(), membership.leave()]);
       throw error;

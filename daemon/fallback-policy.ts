@@ -4,10 +4,15 @@
  * The origin is asked while
  * - no piece came over the swarm for `stallMs`, or for `firstPieceMs` when nobody but the origin is
  *   known and no piece ever came. While blocks flow at `minRateBytesPerSecond` a piece has three
- *   times `stallMs`: ranges that overtake the pieces on their way would look like a stall for ever; or
+ *   times `stallMs`: ranges that overtake the pieces on their way would look like a stall for ever. The first
+ *   piece has two times `stallMs` while blocks flow at whatever pace: pipelines fill first; or
  * - a client waits and the swarm brings less than `minRateBytesPerSecond`; or
- * - a client has waited for one piece three times `stallMs`, however well the others flow.
- * The swarm is healthy again when none of these holds; then the origin is left alone.
+ * - a client has waited for one piece three to six times `stallMs`, however well the others flow: each download
+ *   draws its own `waitPatienceMs`, because agents that wait for the same piece began at the same time, and
+ *   who asks first passes it on to the others.
+ * The swarm is healthy again when none of these holds; then the origin is left alone. A run is one piece at first and
+ * twice as long each time that the swarm has brought nothing meanwhile (`nextWidth`): in a rollout all agents are slow at the
+ * same time, and long runs take the origin's uplink away from the pieces that the swarm waits for.
  *
  * Beside this, while discovery has named nobody and nobody has come, the blob is read from the origin over HTTP as
  * a client without an agent would (`readsAlone`): nothing is won by a swarm of one and its seed, and a stream costs
@@ -51,7 +56,16 @@ export interface Progress {
   readonly originFailed: boolean;
 }
 
-export function decide(progress: Progress, limits: FallbackLimits): 'swarm' | 'origin' | 'give up' {
+/** For how long a client waits for one piece of a swarm that flows. */
+export function waitPatienceMs(limits: FallbackLimits, random: () => number = Math.random): number {
+  return limits.stallMs * (3 + 3 * random());
+}
+
+export function decide(
+  progress: Progress,
+  limits: FallbackLimits,
+  waitMs = waitPatienceMs(limits, () => 0),
+): 'swarm' | 'origin' | 'give up' {
   const { sinceAnyByteMs, longestWaitMs } = progress;
   if (sinceAnyByteMs >= limits.progressDeadlineMs) return 'give up';
   const alone = progress.connectedPeers === 0 && progress.originFailed;
@@ -59,15 +73,13 @@ export function decide(progress: Progress, limits: FallbackLimits): 'swarm' | 'o
 
   const nobodyKnown = !progress.swarmBroughtPieces && progress.knownPeers === 0;
   const patienceMs = nobodyKnown ? Math.min(limits.firstPieceMs, limits.stallMs) : limits.stallMs;
-  const flows =
-    progress.sinceSwarmByteMs < patienceMs / 2 &&
-    progress.swarmBytesPerSecond >= limits.minRateBytesPerSecond;
+  const fast = progress.swarmBytesPerSecond >= limits.minRateBytesPerSecond;
+  const begins = !progress.swarmBroughtPieces && progress.sinceSwarmPieceMs < 2 * limits.stallMs;
+  const flows = progress.sinceSwarmByteMs < patienceMs / 2 && (fast || begins);
   if (progress.sinceSwarmPieceMs >= (flows ? 3 * limits.stallMs : patienceMs)) return 'origin';
   if (longestWaitMs === undefined) return 'swarm';
-  if (longestWaitMs >= limits.stallMs && progress.swarmBytesPerSecond < limits.minRateBytesPerSecond) {
-    return 'origin';
-  }
-  return longestWaitMs >= 3 * limits.stallMs ? 'origin' : 'swarm';
+  if (longestWaitMs >= limits.stallMs && !fast && !flows) return 'origin';
+  return longestWaitMs >= waitMs ? 'origin' : 'swarm';
 }
 
 /** Whether the blob is read from the origin over HTTP, one run after the other, because nobody else is there. */
@@ -80,6 +92,11 @@ export function readsAlone(state: {
   readonly originFailed: boolean;
 }): boolean {
   return state.discovered && state.knownPeers === 0 && state.connectedAgents === 0 && !state.originFailed;
+}
+
+/** Pieces of the next run: `before` is the width of the last one, 0 when the swarm has brought a piece since. */
+export function nextWidth(before: number, most: number): number {
+  return Math.max(1, Math.min(most, before * 2));
 }
 
 /** Adjacent pieces, both ends included. */

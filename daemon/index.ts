@@ -12,4 +12,6 @@
  * Life of a request: mirror/ → resolver (manifests) or downloads (blobs) → swarm, with ranges from
  * the origin when the swarm is slow → verified pieces in the store → back as a stream.
  */
+export type { PullReport } from './pull-account.ts';
+export type { ManifestReport, ServeReport } from './serves.ts';
 export { type Agent, type AgentConfig, startAgent } from './start.ts';

@@ -1,5 +1,6 @@
 /** The agent's own API as an OpenAPI 3.1 document. The registry API under /v2 is OCI's. */
 import { PULL_PHASES } from './pull-account.ts';
+import { SERVE_PHASES } from './serves.ts';
 
 const integer = { type: 'integer' } as const;
 const text = { type: 'string' } as const;
@@ -76,7 +77,38 @@ const pulls = object({
       wallMs: integer,
       phasesMs: counts(PULL_PHASES),
       bytesBySource: counts(['peer', 'origin-swarm', 'origin-http', 'upstream', 'resumed']),
+      topPeers: {
+        type: 'array',
+        description: 'who sent most, of the members that were connected at the end; five at most',
+        items: object({ address: text, role: { enum: ['origin', 'agent'] }, bytes: integer }),
+      },
       slowest: text,
+    }),
+  },
+  serves: {
+    type: 'array',
+    description: 'answers with bytes of a blob, cache hits too; the newest first, 256 at most',
+    items: object({
+      digest: text,
+      repository: text,
+      startedAt: text,
+      from: { enum: ['cache', 'fetch'] },
+      bytes: integer,
+      wallMs: integer,
+      phasesMs: counts(SERVE_PHASES),
+      slowest: text,
+    }),
+  },
+  manifests: {
+    type: 'array',
+    description: 'manifests that were answered; the newest first, 256 at most',
+    items: object({
+      repository: text,
+      reference: text,
+      digest: text,
+      startedAt: text,
+      wallMs: integer,
+      stale: { type: 'boolean', description: 'no origin confirmed it' },
     }),
   },
 });
@@ -89,7 +121,7 @@ export const openApiDocument = {
   info: { title: 'Shoal agent', version: '1' },
   paths: {
     '/api/v1/status': get('What the agent does now', { 'application/json': { schema: status } }),
-    '/api/v1/pulls': get('Where the seconds and bytes of the last blob fetches went', {
+    '/api/v1/pulls': get('Where the seconds and bytes of the last pulls went', {
       'application/json': { schema: pulls },
     }),
     '/api/v1/openapi.json': get('This document', anyObject),

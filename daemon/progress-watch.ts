@@ -12,10 +12,12 @@ import {
   decide,
   type FallbackLimits,
   nextRun,
+  nextWidth,
   type PieceRun,
   type Progress,
   readsAlone,
   servesWaiting,
+  waitPatienceMs,
 } from './fallback-policy.ts';
 import type { Followers } from './followers.ts';
 import type { AgentMetrics } from './metrics.ts';
@@ -72,6 +74,9 @@ export function watchProgress(options: {
   let wrongRuns = 0;
   let discovered = false;
   let alone = false;
+  /** Pieces of the last run; 0 when the swarm has brought a piece since. */
+  let width = 0;
+  const waitMs = waitPatienceMs(limits);
 
   function observe(now: number): Progress {
     const stats = swarmDownload.stats();
@@ -97,7 +102,7 @@ export function watchProgress(options: {
 
   const mostPieces = Math.max(1, Math.floor(MAX_RUN_BYTES / metainfo.pieceLength));
 
-  const missingRun = (maxPieces = mostPieces): PieceRun | undefined =>
+  const missingRun = (maxPieces: number): PieceRun | undefined =>
     nextRun({
       has: (piece) => piece >= knownPieces(metainfo) || partial.has(piece),
       pieces: pieceCount(metainfo),
@@ -194,7 +199,7 @@ export function watchProgress(options: {
 
   function tick(): void {
     if (stopped.signal.aborted) return;
-    const run = missingRun();
+    const run = missingRun(nextWidth(width, mostPieces));
     const now = performance.now();
     if (!run) {
       idleAt = now;
@@ -203,13 +208,14 @@ export function watchProgress(options: {
     const progress = observe(now);
     // A stream that has dried up: the origin may yet answer in the swarm.
     if (alone && progress.sinceAnyByteMs >= limits.stallMs) swarmDownload.spareOrigin(false);
-    const decision = decide(progress, limits);
+    const decision = decide(progress, limits, waitMs);
     if (decision === 'give up') {
       giveUp.reject(new OciError('UNAVAILABLE', 'neither the swarm nor the origin makes progress'));
       return;
     }
     const resting = originFailedAt !== undefined && now - originFailedAt < RETRY_MS;
     if (decision === 'swarm' || running || resting || wrongRuns >= MAX_WRONG_RUNS) return;
+    width = run.last - run.first + 1;
     begin(async () => {
       const asked = request(run);
       if (asked) await take(asked);
@@ -223,6 +229,7 @@ export function watchProgress(options: {
       if (source !== 'peer' && source !== 'origin-swarm') return;
       lastSwarmPieceAt = lastByteAt;
       swarmBroughtPieces = true;
+      width = 0;
     },
     discovered() {
       if (discovered) return;

@@ -8,11 +8,26 @@ import type { Digest } from '#oci';
 import type { PieceSource } from '#swarm';
 
 /** The phases, in their order; one that a fetch did not have took no time. */
-export const PULL_PHASES = ['metainfo', 'prepare', 'first-piece', 'transfer', 'verify'] as const;
+export const PULL_PHASES = [
+  'metainfo',
+  'prepare',
+  'first-peer',
+  'first-piece',
+  'transfer',
+  'verify',
+  'disk',
+] as const;
 export type PullPhase = (typeof PULL_PHASES)[number];
 
 /** `resumed`: verified pieces that an earlier attempt had left on the disk. */
 export type PullSource = PieceSource | 'resumed';
+
+/** A member that sent bytes, as far as it was connected when the last piece came. */
+interface PullPeer {
+  readonly address: string;
+  readonly role: 'origin' | 'agent';
+  readonly bytes: number;
+}
 
 export interface PullReport {
   readonly digest: Digest;
@@ -29,6 +44,8 @@ export interface PullReport {
   readonly phasesMs: Readonly<Record<PullPhase, number>>;
   /** Bytes of verified pieces by who brought them; their sum is `size` once complete. */
   readonly bytesBySource: Readonly<Record<PullSource, number>>;
+  /** Who sent most, at most five. */
+  readonly topPeers: readonly PullPeer[];
   /** What took longest, in words. */
   readonly slowest: string;
 }
@@ -40,6 +57,10 @@ export interface PullAccount {
   sized(size: number, resumedBytes: number): void;
   /** The origin has all of the blob only now: it fetched the blob from an upstream meanwhile. */
   arrivedAtOrigin(at: number): void;
+  /** Somebody to fetch from was named, or it was said that there is nobody. */
+  met(at: number): void;
+  /** Whoever was connected at the end. */
+  peers(members: readonly PullPeer[]): void;
   /** A verified piece is here; the first of a fetch ends its wait for the first piece. */
   arrived(source: PieceSource, bytes: number, at: number): void;
   complete(at: number): void;
@@ -50,9 +71,11 @@ export interface PullAccount {
 const WORDS: Readonly<Record<PullPhase, string>> = {
   metainfo: 'asking the origin for the metainfo',
   prepare: 'making room and opening the file on the disk',
-  'first-piece': 'finding peers and waiting for the first piece',
+  'first-peer': 'waiting for the tracker to name peers',
+  'first-piece': 'meeting peers and waiting for the first piece',
   transfer: 'receiving the bytes',
-  verify: "checking the whole blob's digest and keeping it on the disk",
+  verify: "checking the whole blob's digest",
+  disk: 'keeping it on the disk',
 };
 
 const SOURCE_WORDS: Readonly<Record<PullSource, string>> = {
@@ -63,6 +86,7 @@ const SOURCE_WORDS: Readonly<Record<PullSource, string>> = {
   resumed: 'an earlier attempt',
 };
 
+const TOP_PEERS = 5;
 /** With all of the blob at the origin so late in the transfer, a faster swarm would have gained nothing. */
 const UPSTREAM_SHARE = 0.75;
 
@@ -75,9 +99,11 @@ export function createPullAccount(subject: {
   const phases: Record<PullPhase, number> = {
     metainfo: 0,
     prepare: 0,
+    'first-peer': 0,
     'first-piece': 0,
     transfer: 0,
     verify: 0,
+    disk: 0,
   };
   const bytes: Record<PullSource, number> = {
     peer: 0,
@@ -89,6 +115,7 @@ export function createPullAccount(subject: {
   let state: PullReport['state'] = 'running';
   let error: string | null = null;
   let size: number | null = null;
+  let topPeers: readonly PullPeer[] = [];
   let transferFrom: number | undefined;
   let atOrigin: number | undefined;
   let phase: PullPhase = 'metainfo';
@@ -124,10 +151,19 @@ export function createPullAccount(subject: {
     arrivedAtOrigin(at) {
       atOrigin ??= at;
     },
+    met(at) {
+      if (state !== 'running' || phase !== 'first-peer') return;
+      advance(at);
+      phase = 'first-piece';
+    },
+    peers(members) {
+      const sent = members.filter(({ bytes: count }) => count > 0);
+      topPeers = sent.sort((a, b) => b.bytes - a.bytes).slice(0, TOP_PEERS);
+    },
     arrived(source, count, at) {
       if (state !== 'running') return;
       bytes[source] += count;
-      if (phase !== 'first-piece') return;
+      if (phase !== 'first-peer' && phase !== 'first-piece') return;
       advance(at);
       phase = 'transfer';
       transferFrom = at;
@@ -145,6 +181,7 @@ export function createPullAccount(subject: {
         startedAt: subject.startedAt.toISOString(),
         ...{ state, error, size, wallMs, phasesMs },
         bytesBySource: { ...bytes },
+        topPeers,
         slowest: slowestOf(phasesMs, wallMs, bytes, waitedForUpstream(phasesMs.transfer)),
       };
     },

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { type Digest, parseDigest } from '#oci';
 import { createPullAccount, type PullAccount, type PullReport } from './pull-account.ts';
 import { formatRepository, type Repository } from './repository.ts';
+import type { Serves } from './serves.ts';
 
 /** Fetches that are remembered; the oldest goes first. */
 const REMEMBERED = 256;
@@ -37,10 +38,19 @@ export function createPulls(): Pulls {
   };
 }
 
-/** `GET /api/v1/pulls` and `/api/v1/pulls/<digest>`; no fetch remembered is an empty list. */
-export function registerPulls(app: FastifyInstance, pulls: Pulls): void {
-  app.get('/api/v1/pulls', async () => ({ pulls: pulls.reports() }));
-  app.get<{ Params: { digest: string } }>('/api/v1/pulls/:digest', async (request) => ({
-    pulls: pulls.reports(parseDigest(request.params.digest)),
-  }));
+/** The newest first, of one digest or of all: its fetches, what clients were given of it, manifests. */
+function accounts(pulls: Pulls, serves: Serves, digest?: Digest): unknown {
+  return {
+    pulls: pulls.reports(digest),
+    serves: serves.serves(digest),
+    manifests: serves.manifests(digest),
+  };
+}
+
+/** `GET /api/v1/pulls` and `/api/v1/pulls/<digest>`; nothing remembered is an empty list. */
+export function registerPulls(app: FastifyInstance, pulls: Pulls, serves: Serves): void {
+  app.get('/api/v1/pulls', async () => accounts(pulls, serves));
+  app.get<{ Params: { digest: string } }>('/api/v1/pulls/:digest', async (request) =>
+    accounts(pulls, serves, parseDigest(request.params.digest)),
+  );
 }

@@ -34,6 +34,7 @@ import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
 import { createRights, type RightsOptions } from './rights.ts';
 import { startScrub } from './scrub.ts';
+import { createServes } from './serves.ts';
 import { registerStatus } from './status.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
@@ -186,6 +187,7 @@ export async function startAgent(
     (it) => it.close(),
   );
   const pulls = createPulls();
+  const serves = createServes();
   const downloads = parts.adopt(
     createDownloads({
       store,
@@ -226,11 +228,18 @@ export async function startAgent(
     (it) => it.close(DRAIN_MS),
   );
   registerMirror(server.app, {
-    ...{ store, cache, downloads, resolver, origin, rights, metrics: counters },
+    store,
+    cache,
+    downloads,
+    resolver,
+    origin,
+    rights,
+    serves,
+    metrics: counters,
     mostRequests: config.maxRequests ?? MAX_REQUESTS,
   });
   registerStatus(server.app, { config, store, swarm, origin, downloads, openness, settings });
-  registerPulls(server.app, pulls);
+  registerPulls(server.app, pulls, serves);
   // What the first client would wait for otherwise.
   void openness.open();
   const address = await server.start();

@@ -24,6 +24,8 @@ export function createAddresses(options: {
   readonly bittorrent: HostPort | undefined;
   readonly libp2p: (HostPort & Libp2pAddress) | undefined;
   readonly udp: HostPort | undefined;
+  /** Trackers that run alone, without the path of their announces. */
+  readonly trackers: readonly string[];
 }): Addresses {
   const { publicUrl, advertise, bittorrent, libp2p, udp } = options;
   const reachable = (address: HostPort): HostPort => ({
@@ -32,6 +34,7 @@ export function createAddresses(options: {
   });
   const peers = membersAt(bittorrent && reachable(bittorrent), libp2p && { ...libp2p, ...reachable(libp2p) });
   const udpAnnounce = udp ? [`udp://${formatHostPort(reachable(udp))}/announce`] : [];
+  const elsewhere = options.trackers.map((url) => `${url}/announce`);
 
   const baseFor = (request: FastifyRequest): string => {
     if (publicUrl !== undefined) return publicUrl.replace(/\/+$/, '');
@@ -47,7 +50,7 @@ export function createAddresses(options: {
       const base = baseFor(request);
       const announce = withPasskey(passkeys?.announce);
       return {
-        announce: [`${base}/announce`, ...udpAnnounce].map(announce),
+        announce: [`${base}/announce`, ...udpAnnounce, ...elsewhere].map(announce),
         webSeeds: [`${base}${path}`].map(withPasskey(passkeys?.blob)),
         peers,
       };

@@ -4,7 +4,7 @@ import type { BlobStore } from '#blobs';
 import { formatHostPort, type HostPort, ProblemError } from '#http';
 import { formatMember, formatMultiaddr, type Libp2pAddress, type MemberAddress } from '#multiaddr';
 import type { Swarm } from '#swarm';
-import { parseInfoHash } from '#torrent';
+import { type InfoHash, parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
 import { type Collector, registerCollectionApi } from './collection/index.ts';
 import type { Drafts } from './drafts.ts';
@@ -19,6 +19,7 @@ export interface ApiParts {
   readonly drafts: Drafts;
   readonly swarm: Swarm | undefined;
   readonly tracker: Tracker;
+  readonly mayAnnounce: (infoHash: InfoHash, passkey: string | undefined) => boolean;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
   readonly upstreams: Upstreams;
@@ -38,6 +39,8 @@ export interface ApiParts {
 
 export function registerApi(app: FastifyInstance, parts: ApiParts): void {
   const { torrents, drafts, blobs, swarm } = parts;
+  const identify = async (infoHash: InfoHash) =>
+    drafts.identify(infoHash) ?? (await torrents.identify(infoHash));
 
   app.get('/api/v1/openapi.json', async () => openApiDocument);
   registerCollectionApi(app, parts.collector);
@@ -64,14 +67,33 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
   });
 
   app.get<{ Params: { infoHash: string } }>('/api/v1/torrents/:infoHash', async (request) => {
-    const infoHash = parseInfoHash(request.params.infoHash);
-    if (infoHash === undefined) {
-      throw new ProblemError(400, 'Bad Request', 'an infohash is 40 hex digits');
-    }
-    const blob = drafts.identify(infoHash) ?? (await torrents.identify(infoHash));
+    const infoHash = infoHashOf(request.params.infoHash);
+    const blob = await identify(infoHash);
     if (blob === undefined) {
       throw new ProblemError(404, 'Not Found', `no blob here has the infohash ${infoHash}`);
     }
     return { ...blob, peers: parts.peers.flatMap(formatMember) };
   });
+
+  // For a tracker that runs alone: its clients' passkeys are ours.
+  app.get<{ Params: { infoHash: string }; Querystring: { passkey?: unknown } }>(
+    '/api/v1/torrents/:infoHash/announce',
+    async (request) => {
+      const infoHash = infoHashOf(request.params.infoHash);
+      const { passkey } = request.query;
+      return {
+        held: (await identify(infoHash)) !== undefined,
+        mayAnnounce: parts.mayAnnounce(
+          infoHash,
+          typeof passkey === 'string' && passkey ? passkey : undefined,
+        ),
+      };
+    },
+  );
+}
+
+function infoHashOf(text: string): InfoHash {
+  const infoHash = parseInfoHash(text);
+  if (infoHash === undefined) throw new ProblemError(400, 'Bad Request', 'an infohash is 40 hex digits');
+  return infoHash;
 }

@@ -15,6 +15,12 @@ const multiaddr = {
   type: 'string',
   description: 'the libp2p listener: /ip4/10.0.0.7/tcp/4002/p2p/12D3…',
 } as const;
+/**
+ * Who may: anybody where access control is not configured, else a user with this right. OpenAPI 3.1 has
+ * names of rights in the list of a scheme that has no scopes.
+ */
+const needs = (right: 'join' | 'manage') => [{}, { basic: [right] }];
+const [join, manage] = [{ security: needs('join') }, { security: needs('manage') }];
 const infoHashes = { type: 'array', items: { $ref: '#/components/schemas/InfoHash' } } as const;
 const agent = {
   name: 'peerId',
@@ -42,20 +48,27 @@ export const openApiDocument = {
       'Management of an origin. Beside it: /v2 (OCI distribution API, with the extension ' +
       '/v2/<name>/_shoal/torrents/<digest>: metainfo, or with Accept: application/vnd.shoal.draft the piece hashes ' +
       'of a blob that still comes from an upstream, as a stream), /announce and /scrape (BitTorrent tracker), ' +
-      '/metrics (Prometheus), /healthz and /readyz.',
+      '/metrics (Prometheus), /healthz and /readyz. With access control each operation may also answer 401 ' +
+      'without a log-in, 403 without the right that its security names, and 429 after too many failed log-ins.',
   },
   paths: {
     '/api/v1/openapi.json': {
-      get: { summary: 'This document', responses: { '200': json('The document', { type: 'object' }) } },
+      get: {
+        security: [],
+        summary: 'This document',
+        responses: { '200': json('The document', { type: 'object' }) },
+      },
     },
     '/api/v1/status': {
       get: {
+        ...manage,
         summary: 'What the origin holds and does now',
         responses: { '200': json('The state', { $ref: '#/components/schemas/Status' }) },
       },
     },
     '/api/v1/torrents/{infoHash}': {
       get: {
+        ...join,
         summary: 'The blob of an infohash, and who seeds it for certain',
         parameters: [
           {
@@ -72,12 +85,46 @@ export const openApiDocument = {
         },
       },
     },
+    '/api/v1/torrents/{infoHash}/announce': {
+      get: {
+        ...join,
+        summary: 'Whether a passkey lets its bearer announce a blob, for a tracker that runs alone',
+        parameters: [
+          {
+            name: 'infoHash',
+            in: 'path',
+            required: true,
+            schema: { $ref: '#/components/schemas/InfoHash' },
+          },
+          {
+            name: 'passkey',
+            in: 'query',
+            description:
+              'of an announce URL that this origin wrote into a .torrent; without access control none is needed',
+            schema: text,
+          },
+        ],
+        responses: {
+          '200': json(
+            'Whether the blob is here, and whether the passkey is good for it; neither follows from the other',
+            {
+              type: 'object',
+              required: ['held', 'mayAnnounce'],
+              properties: { held: { type: 'boolean' }, mayAnnounce: { type: 'boolean' } },
+            },
+          ),
+          '400': problem('Not an infohash'),
+        },
+      },
+    },
     '/api/v1/gc': {
       get: {
+        ...manage,
         summary: 'What garbage collection removed lately and why, the newest first',
         responses: { '200': json('The state', { $ref: '#/components/schemas/Collection' }) },
       },
       post: {
+        ...manage,
         summary: 'Collects garbage now, over all repositories, and reports',
         parameters: [
           {
@@ -95,22 +142,26 @@ export const openApiDocument = {
     },
     '/api/v1/scrub': {
       get: {
+        ...manage,
         summary: 'How far the running or last scrub is, and what it found',
         responses: { '200': json('The state', { $ref: '#/components/schemas/Scrub' }) },
       },
       post: {
+        ...manage,
         summary: 'Begins a scrub of every blob, manifest, reference and tag, unless one is running',
         responses: { '202': json('The state', { $ref: '#/components/schemas/Scrub' }) },
       },
     },
     '/api/v1/agents': {
       get: {
+        ...manage,
         summary: 'The agents that have a lease',
         responses: { '200': json('The agents', { $ref: '#/components/schemas/Agents' }) },
       },
     },
     '/api/v1/agents/{peerId}': {
       put: {
+        ...join,
         summary: "Sets an agent's inventory: the blobs that it can seed",
         parameters: [agent],
         requestBody: {
@@ -122,6 +173,7 @@ export const openApiDocument = {
         },
       },
       patch: {
+        ...join,
         summary: 'Renews the lease, and adds and removes blobs',
         parameters: [agent],
         requestBody: {
@@ -138,6 +190,7 @@ export const openApiDocument = {
         },
       },
       delete: {
+        ...join,
         summary: 'Says goodbye',
         parameters: [agent],
         responses: { '204': { description: 'Forgotten' }, '403': problem('Another address holds the lease') },
@@ -145,6 +198,13 @@ export const openApiDocument = {
     },
   },
   components: {
+    securitySchemes: {
+      basic: {
+        type: 'http',
+        scheme: 'basic',
+        description: 'A user of access.htpasswd. Tokens of /v2/auth are for /v2 only.',
+      },
+    },
     schemas: {
       InfoHash: { type: 'string', pattern: '^[0-9a-f]{40}$' },
       Problem: {

@@ -9,12 +9,14 @@ import {
   host,
   hostPort,
   hostPortOrOff,
+  kind,
   listenerOf,
   listenerOptions,
   logLevel,
   optional,
   path,
   rate,
+  repeated,
   tlsFiles,
   transportOptions,
   url,
@@ -27,6 +29,14 @@ import type { OriginConfig } from './index.ts';
 import { storageConfig, storageOptions } from './storage.ts';
 import { checkExposure } from './upstream/exposure.ts';
 import { upstreamConfigs, upstreamOptions } from './upstream/options.ts';
+
+const trackerUrl = kind('URL', 'a tracker such as http://10.0.0.9:6969 or udp://10.0.0.9:6969', (text) => {
+  const parsed = /^(?:https?|udp):\/\//i.test(text) ? URL.parse(text) : null;
+  const bare = parsed !== null && /^\/?$/.test(parsed.pathname) && !/[?#@]/.test(text);
+  const dialled =
+    parsed !== null && parsed.hostname !== '' && (parsed.protocol !== 'udp:' || parsed.port !== '');
+  return bare && dialled ? text.replace(/\/+$/, '') : undefined;
+});
 
 export const originOptions = defineOptions({
   listen: withDefault(hostPort, '127.0.0.1:5000', 'address of the registry, the tracker and /metrics'),
@@ -56,6 +66,7 @@ export const originOptions = defineOptions({
   ),
   advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
+  tracker: repeated(trackerUrl, "a tracker that runs alone, named in each .torrent after this origin's own"),
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   ...upstreamOptions,
   ...accessOptions,
@@ -99,6 +110,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     ...(udpListen !== 'off' && { udpListen }),
     ...(advertise !== undefined && { advertise }),
     ...(publicUrl !== undefined && { publicUrl }),
+    ...(values.tracker.length > 0 && { trackers: values.tracker }),
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
   };
 }

@@ -54,6 +54,8 @@ export interface OriginConfig {
   readonly advertise?: string;
   /** URL of this origin as its clients see it; by default what each request's Host header says. */
   readonly publicUrl?: string;
+  /** Trackers that run alone and are named in metainfo: http://HOST:PORT or udp://HOST:PORT. None by default. */
+  readonly trackers?: readonly string[];
   readonly uploadRateBytesPerSecond?: number;
   /** Who may do what; undefined: everybody everything. */
   readonly access?: AccessConfig | undefined;
@@ -212,6 +214,7 @@ export async function startOrigin(
     bittorrent: swarm?.address,
     libp2p: swarm?.libp2p,
     udp: udpAddress,
+    trackers: config.trackers ?? [],
   });
 
   const http = parts.adopt(
@@ -228,6 +231,7 @@ export async function startOrigin(
     drafts,
     swarm,
     tracker,
+    mayAnnounce: access.mayAnnounce,
     collector,
     scrubber,
     upstreams,

@@ -1,12 +1,10 @@
-/**
- * Which blobs may be announced: those that an origin holds. What the origin said is remembered for
- * a short while, and questions are bounded, so that announces for random infohashes cost it little.
- */
+/** Which blobs may be announced: those that an origin holds. */
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { PeerAddress } from '#swarm';
 import type { InfoHash } from '#torrent';
 import { isHost, plainIp } from './ip.ts';
+import { createQuestions, withDeadline } from './questions.ts';
 
 /** The origin's answer for a blob that it holds: who seeds it for certain. */
 export interface Admitted {
@@ -30,22 +28,9 @@ export interface Admission {
   forget(infoHash: InfoHash): void;
 }
 
-/** The answer is not known; trying again later makes sense. */
-export class AdmissionError extends Error {
-  constructor(message: string, cause?: unknown) {
-    super(message, { cause });
-    this.name = 'AdmissionError';
-  }
-}
-
 const KNOWN_MS = 30_000;
 /** Short: a blob is announced as soon as it was pushed. */
 const UNKNOWN_MS = 2_000;
-const REMEMBERED = 50_000;
-/** Questions to the origin at the same time, and announces that wait for one. */
-const MAX_ASKING = 64;
-const MAX_WAITING = 4_096;
-const DEADLINE_MS = 5_000;
 const DNS_DEADLINE_MS = 2_000;
 const DNS_KNOWN_MS = 60_000;
 
@@ -55,52 +40,19 @@ export function createAdmission(options: {
   readonly now: () => number;
 }): Admission {
   const { admit, now } = options;
-  const remembered = new Map<
-    InfoHash,
-    { readonly seeds: readonly AdmittedSeed[] | undefined; readonly until: number }
-  >();
-  const asking = new Map<InfoHash, Promise<readonly AdmittedSeed[] | undefined>>();
   const resolve = createResolver(now);
-  let waiting = 0;
-
-  const ask = async (infoHash: InfoHash): Promise<readonly AdmittedSeed[] | undefined> => {
-    const given = new AbortController();
-    const admitted = await withDeadline(admit(infoHash, given.signal), DEADLINE_MS).catch(
-      (error: unknown) => {
-        given.abort();
-        throw new AdmissionError('the origin cannot be asked now; try again', error);
-      },
-    );
-    const seeds =
-      admitted &&
-      (await Promise.all(admitted.seeds.map(async (seed) => ({ ...seed, ip: await resolve(seed.host) }))));
-    if (remembered.size >= REMEMBERED) {
-      const [oldest] = remembered.keys();
-      if (oldest !== undefined) remembered.delete(oldest);
-    }
-    remembered.set(infoHash, { seeds, until: now() + (seeds ? KNOWN_MS : UNKNOWN_MS) });
-    return seeds;
-  };
-
-  return {
-    async seedsOf(infoHash) {
-      const known = remembered.get(infoHash);
-      if (known && known.until > now()) return known.seeds;
-      if (waiting >= MAX_WAITING) throw new AdmissionError('too many announces at once; try again');
-      let answer = asking.get(infoHash);
-      if (answer === undefined) {
-        if (asking.size >= MAX_ASKING) throw new AdmissionError('too many unknown blobs at once; try again');
-        remembered.delete(infoHash);
-        answer = ask(infoHash).finally(() => asking.delete(infoHash));
-        asking.set(infoHash, answer);
-      }
-      waiting += 1;
-      return answer.finally(() => {
-        waiting -= 1;
-      });
+  const questions = createQuestions<readonly AdmittedSeed[] | undefined>({
+    async answer(infoHash, signal) {
+      const admitted = await admit(infoHash as InfoHash, signal);
+      return (
+        admitted &&
+        (await Promise.all(admitted.seeds.map(async (seed) => ({ ...seed, ip: await resolve(seed.host) }))))
+      );
     },
-    forget: (infoHash) => void remembered.delete(infoHash),
-  };
+    knownMs: (seeds) => (seeds ? KNOWN_MS : UNKNOWN_MS),
+    now,
+  });
+  return { seedsOf: questions.ask, forget: questions.forget };
 }
 
 /** IP addresses of seeds that are named by DNS; undefined when the name does not resolve now. */
@@ -120,11 +72,4 @@ function createResolver(now: () => number): (host: string) => Promise<string | u
     names.set(host, { ip, until: now() + DNS_KNOWN_MS });
     return ip;
   };
-}
-
-function withDeadline<T>(work: Promise<T>, ms: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
-    work.then(resolve, reject).finally(() => clearTimeout(late));
-  });
 }

@@ -8,8 +8,8 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
-import { AdmissionError } from './admission.ts';
 import { type Announcing, type Counts, UNKNOWN_BLOB } from './announce.ts';
+import { AdmissionError } from './questions.ts';
 
 /** A scrape names at most as many blobs as fit a datagram of BEP 15. */
 export const MAX_SCRAPE = 74;
@@ -19,8 +19,8 @@ const MAX_PARAMETERS = 128;
 const MAX_PEERS = 82;
 const DEFAULT_PEERS = 50;
 
-/** Whether this passkey, or none, opens the swarm of a blob. */
-export type MayAnnounce = (infoHash: InfoHash, passkey: string | undefined) => boolean;
+/** Whether this passkey, or none, opens the swarm of a blob. @throws AdmissionError when that cannot be said now */
+export type MayAnnounce = (infoHash: InfoHash, passkey: string | undefined) => boolean | Promise<boolean>;
 
 /** What a refusal says; the same for a blob that is not there, so that nothing is learnt of it. */
 export const NO_PASSKEY = 'the passkey is missing, expired or not for this blob: fetch its .torrent again';
@@ -33,17 +33,21 @@ export function registerAnnounce(
   announcing: Announcing,
   mayAnnounce: MayAnnounce,
 ): void {
-  const mine = (url: string): InfoHash[] => {
-    const passkey = parseQuery(url).get('passkey')?.[0];
-    return parseScrape(url).filter((infoHash) => mayAnnounce(infoHash, passkey));
+  const mine = async (url: string): Promise<InfoHash[]> => {
+    const passkey = passkeyIn(url);
+    const asked = parseScrape(url);
+    const may = await Promise.all(asked.map((infoHash) => mayAnnounce(infoHash, passkey)));
+    return asked.filter((_, index) => may[index]);
   };
 
   app.get('/announce', async (request, reply) => {
     let url: string;
     try {
       url = canonicalAnnounce(request.raw.url ?? '');
-      if (mine(request.raw.url ?? '').length === 0) throw new QueryError(NO_PASSKEY);
+      if ((await mine(request.raw.url ?? '')).length === 0) throw new QueryError(NO_PASSKEY);
     } catch (error) {
+      if (error instanceof AdmissionError)
+        return sendBencoded(reply, failure(announcing.failed('http', error)));
       if (!(error instanceof QueryError)) throw error;
       announcing.invalid('http');
       return sendBencoded(reply, failure(error.message));
@@ -61,7 +65,7 @@ export function registerAnnounce(
 
   app.get('/scrape', async (request, reply) => {
     try {
-      const infoHashes = mine(request.raw.url ?? '');
+      const infoHashes = await mine(request.raw.url ?? '');
       if (infoHashes.length === 0) throw new QueryError(NO_PASSKEY);
       const files = await announcing.scrape(infoHashes);
       return sendBencoded(reply, files.size === 0 ? failure(UNKNOWN_BLOB) : encodeScrape(files));
@@ -129,6 +133,11 @@ export function parseScrape(url: string): InfoHash[] {
     if (!infoHash) throw new QueryError('info_hash must be 20 bytes');
     return infoHash;
   });
+}
+
+/** The first passkey of a URL, or of the part of one that BEP 41 carries. @throws QueryError */
+export function passkeyIn(url: string): string | undefined {
+  return parseQuery(url).get('passkey')?.[0];
 }
 
 /** Parameters by name, values as latin1 text of their bytes: a query of BitTorrent is not UTF-8. */

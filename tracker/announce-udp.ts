@@ -9,11 +9,11 @@ import { isIPv6 } from 'node:net';
 import type { HostPort } from '#http';
 import type { Logger } from '#telemetry';
 import { type InfoHash, parseInfoHash } from '#torrent';
-import { AdmissionError } from './admission.ts';
 import { type Announcing, UNKNOWN_BLOB } from './announce.ts';
-import { MAX_SCRAPE, type MayAnnounce, NO_PASSKEY } from './announce-http.ts';
+import { MAX_SCRAPE, type MayAnnounce, NO_PASSKEY, passkeyIn } from './announce-http.ts';
 import { type ConnectionIds, createConnectionIds } from './connection-id.ts';
 import { plainIp } from './ip.ts';
+import { AdmissionError } from './questions.ts';
 
 export interface UdpListener {
   readonly address: HostPort;
@@ -26,23 +26,29 @@ export type Datagram =
   | { readonly kind: 'connect'; readonly transaction: number }
   | { readonly kind: 'expired'; readonly transaction: number }
   | { readonly kind: 'invalid'; readonly transaction: number; readonly reason: string }
-  | { readonly kind: 'announce'; readonly message: Buffer }
+  | {
+      readonly kind: 'announce';
+      readonly message: Buffer;
+      /** Of the URL that the options of the announce carry (BEP 41). */
+      readonly passkey: string | undefined;
+    }
   | { readonly kind: 'scrape'; readonly transaction: number; readonly infoHashes: readonly InfoHash[] };
 
 const [CONNECT, ANNOUNCE, SCRAPE, FAILURE] = [0, 1, 2, 3];
 /** Of a connect, in place of the connection id; also the id that the library expects. */
 const PROTOCOL_ID = Buffer.from('0000041727101980', 'hex');
 const ANNOUNCE_BYTES = 98;
-/** An announce may carry options (BEP 41), which are not looked at. */
+/** An announce may carry options (BEP 41). */
 const MAX_DATAGRAM = 2_048;
 const LAST_EVENT = 4;
+const [END_OF_OPTIONS, NO_OPERATION, URL_DATA] = [0, 1, 2];
 const MAX_PEERS = 82;
 
 export async function listenUdp(
   listen: HostPort,
   options: {
     readonly announcing: Announcing;
-    /** A datagram carries no passkey: BEP 41 is not read. */
+    /** A scrape carries no passkey: only announces have options. */
     readonly mayAnnounce: MayAnnounce;
     readonly now: () => number;
     readonly log: Logger;
@@ -51,8 +57,10 @@ export async function listenUdp(
   const { announcing, mayAnnounce, log } = options;
   const ids = createConnectionIds(options.now);
   const socket = createSocket({ type: isIPv6(listen.host) ? 'udp6' : 'udp4' });
+  let closed = false;
   const send = (message: Uint8Array, port: number, address: string): void => {
-    if (port === 0) return;
+    // An origin may be asked longer than this listener lives.
+    if (port === 0 || closed) return;
     socket.send(message, port, address, (error) => {
       if (error) log.debug({ err: error }, 'datagram not sent');
     });
@@ -65,11 +73,33 @@ export async function listenUdp(
   announcing.server.udp4 = sender;
   announcing.server.udp6 = sender;
 
+  const answerAnnounce = async (
+    { message, passkey }: Extract<Datagram, { kind: 'announce' }>,
+    from: RemoteInfo,
+  ): Promise<void> => {
+    const infoHash = parseInfoHash(message.toString('hex', 16, 36));
+    let refusal = NO_PASSKEY;
+    try {
+      if (infoHash !== undefined && (await mayAnnounce(infoHash, passkey))) {
+        return announcing.server.onUdpRequest(message, from);
+      }
+      announcing.invalid('udp');
+    } catch (error) {
+      if (!(error instanceof AdmissionError)) throw error;
+      refusal = announcing.failed('udp', error);
+    }
+    send(failure(message.readUInt32BE(12), refusal), from.port, from.address);
+  };
+
   const answerScrape = async (
     { transaction, infoHashes }: Extract<Datagram, { kind: 'scrape' }>,
     from: RemoteInfo,
   ): Promise<void> => {
-    const found = await announcing.scrape(infoHashes).catch((error: unknown) => {
+    const scrape = async (): Promise<string | Awaited<ReturnType<Announcing['scrape']>>> => {
+      const may = await Promise.all(infoHashes.map((infoHash) => mayAnnounce(infoHash, undefined)));
+      return may.every(Boolean) ? announcing.scrape(infoHashes) : NO_PASSKEY;
+    };
+    const found = await scrape().catch((error: unknown) => {
       if (error instanceof AdmissionError) return error.message;
       throw error;
     });
@@ -98,19 +128,10 @@ export async function listenUdp(
       announcing.invalid('udp');
       return send(failure(datagram.transaction, datagram.reason), from.port, from.address);
     }
-    if (datagram.kind === 'announce') {
-      const infoHash = parseInfoHash(datagram.message.toString('hex', 16, 36));
-      if (infoHash === undefined || !mayAnnounce(infoHash, undefined)) {
-        return send(failure(message.readUInt32BE(12), NO_PASSKEY), from.port, from.address);
-      }
-      return announcing.server.onUdpRequest(datagram.message, from);
-    }
-    if (datagram.kind === 'scrape') {
-      if (!datagram.infoHashes.every((infoHash) => mayAnnounce(infoHash, undefined))) {
-        return send(failure(datagram.transaction, NO_PASSKEY), from.port, from.address);
-      }
-      answerScrape(datagram, from).catch((error: unknown) => log.error({ err: error }, 'scrape failed'));
-    }
+    if (datagram.kind === 'drop') return;
+    const answered =
+      datagram.kind === 'announce' ? answerAnnounce(datagram, from) : answerScrape(datagram, from);
+    answered.catch((error: unknown) => log.error({ err: error }, `${datagram.kind} failed`));
   });
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);
@@ -125,7 +146,10 @@ export async function listenUdp(
   socket.on('error', (error) => log.warn({ err: error }, 'UDP listener'));
   return {
     address: { host: listen.host, port: socket.address().port },
-    close: () => closeSocket(socket),
+    close: () => {
+      closed = true;
+      return closeSocket(socket);
+    },
   };
 }
 
@@ -160,7 +184,33 @@ export function readDatagram(message: Buffer, ip: string, ids: ConnectionIds): D
   checked.writeBigUInt64BE(left, 64);
   checked.fill(0, 84, 88);
   checked.writeUInt32BE(Math.min(checked.readUInt32BE(92), MAX_PEERS), 92);
-  return { kind: 'announce', message: checked };
+  return { kind: 'announce', message: checked, passkey: passkeyOf(message.subarray(ANNOUNCE_BYTES)) };
+}
+
+/**
+ * The passkey in the path and query of the tracker's URL, as clients repeat them behind an announce
+ * (BEP 41). What is cut or malformed there is no passkey.
+ */
+function passkeyOf(options: Buffer): string | undefined {
+  let url = '';
+  let at = 0;
+  while (at < options.length && options[at] !== END_OF_OPTIONS) {
+    if (options[at] === NO_OPERATION) {
+      at += 1;
+      continue;
+    }
+    // Every other option has a length, also one that is not known here.
+    const end = at + 2 + (options[at + 1] ?? 0);
+    if (end > options.length) break;
+    // A URL that is longer than 255 bytes comes in several of them.
+    if (options[at] === URL_DATA) url += options.toString('latin1', at + 2, end);
+    at = end;
+  }
+  try {
+    return passkeyIn(url);
+  } catch {
+    return undefined;
+  }
 }
 
 function readScrape(message: Buffer, transaction: number): Datagram {

@@ -8,11 +8,12 @@ import Server, { type AnnounceAnswer, type AnnounceParams } from 'bittorrent-tra
 import { type MemberAddress, parseMultiaddr } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, parseInfoHash } from '#torrent';
-import { type Admission, AdmissionError, type AdmittedSeed } from './admission.ts';
+import type { Admission, AdmittedSeed } from './admission.ts';
 import type { Agents } from './agents.ts';
 import { plainIp } from './ip.ts';
 import { type Members, memberKey, UNREACHABLE_PORT } from './members.ts';
 import { choosePeers, describePeers, packPeers } from './peer-list.ts';
+import { AdmissionError } from './questions.ts';
 
 export type Protocol = 'http' | 'udp';
 /** `refused`: no origin holds the blob. `invalid`: malformed. `failed`: the origin could not be asked. */
@@ -25,8 +26,10 @@ export interface Counts {
 
 export interface Announcing {
   readonly server: Server;
-  /** Counts an announce that a listener refused as malformed. */
+  /** Counts an announce that a listener refused as malformed, or as one without the right passkey. */
   invalid(protocol: Protocol): void;
+  /** Counts and logs an announce whose passkey could not be asked about; answers with what its sender is told. */
+  failed(protocol: Protocol, error: AdmissionError): string;
   /** Members of a blob other than the origin's seeds, for a member on this machine. */
   peersOf(infoHash: InfoHash): readonly MemberAddress[];
   /** Members of each known blob among these. @throws AdmissionError when the origin cannot be asked now */
@@ -180,6 +183,11 @@ export function createAnnouncing(options: {
       }));
     },
     invalid: (protocol) => count(protocol, 'invalid'),
+    failed(protocol, error) {
+      count(protocol, 'failed');
+      if (error.cause !== undefined) log.warn({ err: error }, 'the origin could not be asked');
+      return error.message;
+    },
     async scrape(infoHashes) {
       const found = new Map<InfoHash, Counts>();
       await Promise.all(

@@ -1,4 +1,5 @@
 /** The options of a tracker that runs alone, and how their values become its configuration. */
+import { credentialOptions, credentialsOf } from '#auth';
 import {
   besideListener,
   ConfigError,
@@ -30,6 +31,7 @@ export const trackerOptions = defineOptions({
   ),
   data: optional(path, 'accepted like the other programs do; the tracker keeps its state in memory only'),
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
+  ...credentialOptions,
   ...listenerOptions,
   'log.level': logLevel,
 });
@@ -44,12 +46,14 @@ export function trackerConfig(values: Values<typeof trackerOptions>): TrackerCon
     throw new ConfigError(['origin: the tracker needs an origin: --origin http://127.0.0.1:5000']);
   }
   checkAdmission(values.admission, { listen, 'udp.listen': udpListen });
+  const credentialsFor = credentialsOf(values, origins);
   return {
     listen,
     origins: [...origins],
     ...(tls && { tls }),
     ...(udpListen !== 'off' && { udpListen }),
     ...(caFile !== undefined && { caFile }),
+    ...(credentialsFor && { credentialsFor }),
     ...(values.admission === 'open' && { admission: 'open' as const }),
   };
 }

@@ -15,12 +15,14 @@ import type { Downloads } from '../downloads.ts';
 import { followBlob } from '../followed-blob.ts';
 import type { AgentMetrics } from '../metrics.ts';
 import type { Repository } from '../repository.ts';
+import type { Serves } from '../serves.ts';
 import { matchesEtag } from './etag.ts';
 
 interface Context {
   readonly store: BlobStore;
   readonly cache: Cache;
   readonly downloads: Downloads;
+  readonly serves: Serves;
   readonly metrics: AgentMetrics;
 }
 
@@ -72,7 +74,11 @@ async function answerGet(context: Context, exchange: Exchange, digest: Digest): 
     if (!range) return exchange.reply.send();
     const bytes = opened.bytes.subarray(range.start, range.end + 1);
     context.metrics.mirrorBytes('origin', bytes.length);
-    return exchange.reply.send(bytes);
+    const { repository, reply } = exchange;
+    const serve = context.serves.begin(repository, digest, 'fetch', reply.elapsedTime);
+    serve.sent(bytes.length);
+    serve.end();
+    return reply.send(bytes);
   }
   const reader = await openCached(context, digest);
   if (!reader) throw new OciError('UNAVAILABLE', 'the blob left the cache a moment ago');
@@ -93,15 +99,19 @@ async function answerCached(
   digest: Digest,
   reader: BlobReader,
 ): Promise<FastifyReply> {
+  const { repository, reply } = exchange;
   const unpin = context.cache.pin(digest);
+  const serve = context.serves.begin(repository, digest, 'cache', reply.elapsedTime);
   try {
     const range = chooseRange(exchange, digest, reader.size);
-    if (!range) return exchange.reply.send();
-    await sendBody(exchange.reply, reader, spanOf(range), (bytes) =>
-      context.metrics.mirrorBytes('cache', bytes),
-    );
-    return exchange.reply;
+    if (!range) return reply.send();
+    await sendBody(reply, serve.timed(reader), spanOf(range), (bytes) => {
+      context.metrics.mirrorBytes('cache', bytes);
+      serve.sent(bytes);
+    });
+    return reply;
   } finally {
+    serve.end();
     unpin();
     await reader.close();
   }
@@ -118,12 +128,22 @@ async function answerRunning(
   const { raw } = reply;
   const blob = followBlob(download, range.start, context.metrics.mirrorBytes);
   raw.once('close', blob.close);
+  const serve = context.serves.begin(
+    exchange.repository,
+    download.metainfo.digest,
+    'fetch',
+    reply.elapsedTime,
+  );
   const source: ByteSource = { read: blob.read, slow: true };
   try {
-    await sendBody(reply, source, spanOf(range), blob.sent);
+    await sendBody(reply, serve.timed(source), spanOf(range), (bytes) => {
+      blob.sent(bytes);
+      serve.sent(bytes);
+    });
   } catch {
     // The connection was cut; why the download failed was logged by it, once for all its clients.
   } finally {
+    serve.end();
     blob.close();
   }
   return reply;

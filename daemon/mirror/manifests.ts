@@ -4,10 +4,11 @@ import { MANIFEST_MEDIA_TYPES, parseReference } from '#oci';
 import type { Client } from '../client.ts';
 import type { Repository } from '../repository.ts';
 import type { Resolver } from '../resolver.ts';
+import type { Serves } from '../serves.ts';
 import { matchesEtag } from './etag.ts';
 
 export async function answerManifest(
-  context: { readonly resolver: Resolver },
+  context: { readonly resolver: Resolver; readonly serves: Serves },
   exchange: {
     readonly repository: Repository;
     readonly reference: string;
@@ -22,6 +23,7 @@ export async function answerManifest(
     requestId: request.id,
     as: exchange.client,
   });
+  context.serves.manifest(exchange.repository, exchange.reference, manifest, reply.elapsedTime);
   reply.header('docker-content-digest', manifest.digest).header('etag', `"${manifest.digest}"`);
   // RFC 7234, section 5.5.1: no origin confirmed this answer.
   if (manifest.stale) reply.header('warning', '110 shoal "Response is Stale"');

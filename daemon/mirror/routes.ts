@@ -14,6 +14,7 @@ import type { OriginClient } from '../origin-client.ts';
 import { type Repository, toRepository } from '../repository.ts';
 import type { Resolver } from '../resolver.ts';
 import type { Rights } from '../rights.ts';
+import type { Serves } from '../serves.ts';
 import { answerBlob } from './blobs.ts';
 import { answerManifest } from './manifests.ts';
 import { answerPassThrough } from './pass-through.ts';
@@ -25,6 +26,7 @@ export interface MirrorContext {
   readonly resolver: Resolver;
   readonly origin: OriginClient;
   readonly rights: Rights;
+  readonly serves: Serves;
   readonly metrics: AgentMetrics;
   /** Requests that are answered at once; more are refused. */
   readonly mostRequests: number;

@@ -2,6 +2,7 @@ import { parseDigest } from '#oci';
 import type { Verb } from './call.ts';
 import { candidates, findIn } from './lookup.ts';
 import { linkNext, pageRequest } from './pagination.ts';
+import { upstreamList } from './upstream-lists.ts';
 
 const INDEX = 'application/vnd.oci.image.index.v1+json';
 /** Annotations make an entry large, so a page has fewer of them than other listings. */
@@ -17,6 +18,8 @@ export const referrers: Verb<'referrers'> = async (registry, call) => {
   const asked = pageRequest(query, parseDigest);
   const page = { limit: Math.min(asked.limit, MAX_REFERRERS), after: asked.after };
   const artifactType = query.get('artifactType') || undefined;
+  const there = await upstreamList(registry, call, `referrers/${subject}`);
+  if (there) return reply.header('content-type', INDEX).send(there);
   const place = await findIn(candidates(call), async (name) => {
     const found = await registry.metadata.referrers(name, subject, { ...page, artifactType });
     return found.items.length > 0 ? found : undefined;

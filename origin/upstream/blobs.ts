@@ -150,6 +150,8 @@ export function createUpstreamBlobs(options: {
     };
     let writer: BlobWriter | undefined;
     try {
+      // A blob that cannot fit is refused in words; later, only the connection can be cut.
+      await options.space.check(sizeOf(response) ?? 0);
       writer = await blobs.createWriter({ algorithm: digestAlgorithm(digest), onGrowth });
       await metadata.beginUpload({ id: writer.id, name: place.name, startedAt: Date.now() });
     } catch (error) {

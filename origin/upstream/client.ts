@@ -62,8 +62,9 @@ export async function createUpstreamClient(
     caFile: config.caFile,
     connectTimeoutMs: Math.min(5_000, config.timeoutMs),
     stallTimeoutMs: config.timeoutMs,
+    proxies: true,
   }).catch((error: Error) => {
-    throw new ConfigError([`upstream: ca of ${name}: ${error.message}`]);
+    throw new ConfigError([`upstream: ca or proxy of ${name}: ${error.message}`]);
   });
   let reachable: boolean | undefined;
   let limitedUntil = 0;

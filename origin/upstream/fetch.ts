@@ -59,7 +59,6 @@ export function fetchBlob(
     const timeLimit = size === undefined ? UNSIZED_MS : Math.min(sized, LONGEST_TIMER_MS);
     const signal = AbortSignal.any([options.closing, AbortSignal.timeout(timeLimit)]);
     try {
-      await options.checkSpace(size ?? 0);
       await writer.append(counted(resumed(place, digest, first, size, signal, log), options));
       await options.commit();
       complete = true;

@@ -11,6 +11,7 @@ import { createUpstreamBlobs } from './blobs.ts';
 import { createUpstreamClient, type UpstreamClient } from './client.ts';
 import type { UpstreamConfig } from './config.ts';
 import type { IncomingBlob } from './incoming.ts';
+import { fetchList, type UpstreamList } from './lists.ts';
 import { createUpstreamManifests, type FoundManifest, type Place } from './manifests.ts';
 import { hostToComponent } from './names.ts';
 
@@ -44,6 +45,8 @@ export interface Upstreams {
   start(name: RepositoryName, digest: Digest): Promise<IncomingBlob | undefined>;
   /** As `start`, and waits until the blob is in the repository. @throws OciError, also UNAVAILABLE after `withinMs` */
   complete(name: RepositoryName, digest: Digest, withinMs: number): Promise<void>;
+  /** A list below the repository, by `query`. Undefined: it is unknown there. @throws OciError UNAVAILABLE, DENIED */
+  list(name: RepositoryName, path: string, query: string): Promise<UpstreamList | undefined>;
   /** Blobs on their way. */
   fetching(): number;
   status(): readonly UpstreamStatus[];
@@ -100,7 +103,10 @@ export async function createUpstreams(
   const placeOf = (name: RepositoryName): Place | undefined => {
     const slash = name.indexOf('/');
     const client = slash < 0 ? undefined : clients.get(name.slice(0, slash));
-    return client && { client, name, repository: name.slice(slash + 1) };
+    const rest = name.slice(slash + 1);
+    // What Docker Hub itself means by a name without a slash.
+    const official = client?.config.name === 'docker.io' && !rest.includes('/');
+    return client && { client, name, repository: official ? `library/${rest}` : rest };
   };
   const placeFor = (name: RepositoryName): Place => {
     const place = placeOf(name);
@@ -144,6 +150,7 @@ export async function createUpstreams(
         new Promise<void>((_, reject) => deadline.addEventListener('abort', () => reject(late))),
       ]);
     },
+    list: (name, path, query) => fetchList(placeFor(name), path, query, closing.signal),
     fetching: blobs.count,
     status: () =>
       [...clients.values()].map(({ config: { name, url, credentials }, status }) => {

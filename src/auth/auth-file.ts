@@ -82,11 +82,14 @@ function lookUp(file: string, host: string, required: boolean): Credentials | un
         : message;
     throw new AuthFileError(`cannot read the credentials in ${file}: ${reason}`);
   }
-  for (const [name, value] of Object.entries(auths)) {
-    if (hostOf(name) === host.toLowerCase()) return toCredentials(value);
-  }
-  return undefined;
+  const ofHost = Object.entries(auths).filter(([name]) => hostOf(name) === host.toLowerCase());
+  // podman also keeps log-ins for a part of a host (quay.io/team): one for the whole host goes first.
+  const [, value] = ofHost.find(([name]) => WHOLE_HOST.test(name)) ?? ofHost[0] ?? [];
+  return value && toCredentials(value);
 }
+
+/** A host, or one of docker's URLs such as https://index.docker.io/v1/. */
+const WHOLE_HOST = /^(?:https?:\/\/)?[^/]+(?:\/(?:v[12]\/?)?)?$/;
 
 /** docker writes some names as URLs. */
 function hostOf(name: string): string {

@@ -103,6 +103,7 @@ export async function openPartial(metainfo: Torrent, owner: PartialOwner): Promi
 
   /** `piece` is here, and its mark is on disk. */
   function holds(piece: number, mark: number): void {
+    if (has(piece)) return;
     state[piece] = mark;
     verifiedBytes += pieceSize(metainfo, piece);
     advanceFront();

@@ -1,4 +1,5 @@
 import { optional, path, url, withDefault } from '#config';
+import type { ManifestReport, PullReport, ServeReport } from '#daemon';
 import { formatImageReference, OciError, parseDigest } from '#oci';
 import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
@@ -12,18 +13,11 @@ import { formatBytes, formatTable } from './text.ts';
 
 const DEADLINE_MS = 10_000;
 
-/** One fetch, as /api/v1/pulls of the agent tells it. */
-interface Pull {
-  readonly digest: string;
-  readonly repository: string;
-  readonly startedAt: string;
-  readonly state: string;
-  readonly error: string | null;
-  readonly size: number | null;
-  readonly wallMs: number;
-  readonly phasesMs: Readonly<Record<string, number>>;
-  readonly bytesBySource: Readonly<Record<string, number>>;
-  readonly slowest: string;
+/** What /api/v1/pulls of an agent tells. */
+interface Accounts {
+  readonly pulls: readonly PullReport[];
+  readonly serves: readonly ServeReport[];
+  readonly manifests: readonly ManifestReport[];
 }
 
 export const explainPulls = defineCommand({
@@ -39,14 +33,16 @@ export const explainPulls = defineCommand({
     'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
     ...loginOptions,
   },
-  switches: { json: 'one JSON object a fetch, as the agent answered', ...loginSwitches },
+  switches: { json: 'one JSON object a fetch, answer or manifest, as the agent tells it', ...loginSwitches },
   configFile: 'none',
   run: async ({ values, operands, has }) => {
     const login = await loginOf(values, has, [values.agent]);
+    // What this command asks for itself is no pull.
+    const began = new Date().toISOString();
     const asked = await subjectOf(operands[0], values, login);
     const client = await login.client({ caFile: values['ca.file'] });
     try {
-      const answer = await askManagement<{ pulls: readonly Pull[] }>(
+      const answer = await askManagement<Accounts>(
         client,
         login,
         'GET',
@@ -54,19 +50,25 @@ export const explainPulls = defineCommand({
         AbortSignal.timeout(DEADLINE_MS),
         'an agent',
       );
-      const pulls = answer.pulls.filter(({ digest }) => asked === undefined || asked.digests.has(digest));
+      const wanted = ({ digest }: { readonly digest: string }): boolean =>
+        asked === undefined || asked.digests.has(digest);
+      const pulls = answer.pulls.filter(wanted);
+      const serves = answer.serves.filter(wanted);
+      const manifests = answer.manifests.filter(
+        ({ digest, startedAt }) => startedAt < began && (asked === undefined || digest === asked.manifest),
+      );
       if (asked?.image !== undefined && !has('json')) {
         const fetched = new Set(pulls.map(({ digest }) => digest)).size;
         process.stdout.write(
           `${asked.image}: fetches of ${fetched} of its ${asked.digests.size} blobs are remembered\n\n`,
         );
       }
-      for (const pull of pulls) {
-        process.stdout.write(has('json') ? `${JSON.stringify(pull)}\n` : `${describePull(pull)}\n`);
-      }
-      if (pulls.length > 0) return EXIT_DONE;
+      process.stdout.write(
+        has('json') ? jsonLines(pulls, serves, manifests) : describeAll(pulls, serves, manifests),
+      );
+      if (pulls.length + serves.length > 0) return EXIT_DONE;
       process.stderr.write(
-        'The agent remembers no such fetch: it was in the cache, is too long ago, or the agent restarted since.\n',
+        'The agent remembers no such fetch: it is too long ago, or the agent restarted since.\n',
       );
       return EXIT_FAILED;
     } finally {
@@ -84,15 +86,22 @@ async function subjectOf(
     readonly 'ca.file'?: string | undefined;
   },
   login: Login,
-): Promise<{ readonly image?: string; readonly digests: ReadonlySet<string> } | undefined> {
+): Promise<
+  { readonly image?: string; readonly manifest?: string; readonly digests: ReadonlySet<string> } | undefined
+> {
   if (operand === undefined) return undefined;
   if (/^sha(?:256|512):/.test(operand)) return { digests: new Set([blobOperand(operand)]) };
   const image = imageOperand(operand);
   const registry = await openRegistry(values.agent, { caFile: values['ca.file'], login });
   try {
-    const { manifest } = await fetchImage(registry, image, values.platform, AbortSignal.timeout(DEADLINE_MS));
+    const { manifest, digest: name } = await fetchImage(
+      registry,
+      image,
+      values.platform,
+      AbortSignal.timeout(DEADLINE_MS),
+    );
     const digests = distinct(manifest.blobs).map(({ digest }) => digest);
-    return { image: formatImageReference(image), digests: new Set(digests) };
+    return { image: formatImageReference(image), manifest: name, digests: new Set(digests) };
   } finally {
     await registry.close();
   }
@@ -108,13 +117,58 @@ function blobOperand(text: string): string {
   }
 }
 
-function describePull(pull: Pull): string {
+function jsonLines(
+  pulls: readonly PullReport[],
+  serves: readonly ServeReport[],
+  manifests: readonly ManifestReport[],
+): string {
+  const lines = [
+    ...pulls.map((pull) => ({ kind: 'fetch', ...pull })),
+    ...serves.map((serve) => ({ kind: 'serve', ...serve })),
+    ...manifests.map((manifest) => ({ kind: 'manifest', ...manifest })),
+  ];
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+}
+
+function describeAll(
+  pulls: readonly PullReport[],
+  serves: readonly ServeReport[],
+  manifests: readonly ManifestReport[],
+): string {
+  const manifestRows = manifests.map((entry) => [
+    `${entry.repository} ${entry.reference}`,
+    entry.startedAt,
+    `${entry.wallMs} ms`,
+    entry.stale ? 'no origin answered' : '',
+  ]);
+  const serveRows = serves.map((serve) => [
+    serve.digest.slice(0, 'sha256:'.length + 12),
+    serve.from,
+    formatBytes(serve.bytes),
+    `${serve.wallMs} ms`,
+    serve.slowest,
+  ]);
+  return [
+    ...(manifestRows.length > 0
+      ? [`manifests\n${formatTable(['manifest', 'asked for', 'time', ''], manifestRows)}`]
+      : []),
+    ...pulls.map((pull) => describePull(pull)),
+    ...(serveRows.length > 0
+      ? [`what clients got\n${formatTable(['blob', 'from', 'bytes', 'time', 'slowest'], serveRows)}`]
+      : []),
+  ]
+    .map((part) => `${part}\n`)
+    .join('');
+}
+
+function describePull(pull: PullReport): string {
   const seconds = Object.entries(pull.phasesMs).map(([phase, ms]) => [phase, `${ms} ms`]);
   const bytes = Object.entries(pull.bytesBySource)
     .filter(([, count]) => count > 0)
     .map(([source, count]) => [`from ${source}`, formatBytes(count)]);
   const rows = [...seconds, ['all', `${pull.wallMs} ms`], ...bytes];
   if (pull.size !== null) rows.push(['size', formatBytes(pull.size)]);
+  for (const peer of pull.topPeers) rows.push([`by ${peer.role} ${peer.address}`, formatBytes(peer.bytes)]);
   return [
     `${pull.digest} of ${pull.repository}, ${pull.startedAt}: ${pull.state}`,
     ...(pull.error === null ? [] : [`reason: ${pull.error}`]),

@@ -20,8 +20,6 @@ export interface Hashing {
   sha1(bytes: Uint8Array<SharedArrayBuffer>): Promise<Uint8Array>;
   /** The hex digest of a file. */
   digestFile(path: string, algorithm: DigestAlgorithm): Promise<string>;
-  /** The hex sha256 of a file. */
-  sha256File(path: string): Promise<string>;
   /** The digest (by default sha256) of a file that is still being written, computed as its front grows. */
   followDigest(path: string, algorithm?: DigestAlgorithm): DigestFollower;
   /** Ends the threads; what was asked and is not done rejects. */
@@ -107,7 +105,6 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
       (await run({ op: 'check', path, pieceLength, pieces, which })) as readonly boolean[],
     sha1: async (bytes) => (await run({ op: 'sha1', bytes })) as Uint8Array,
     digestFile: async (path, algorithm) => (await run({ op: 'digest', path, algorithm })) as string,
-    sha256File: async (path) => (await run({ op: 'digest', path, algorithm: 'sha256' })) as string,
     followDigest(path, algorithm = 'sha256') {
       const thread = choose();
       const follower = nextId++;

@@ -5,8 +5,11 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
-import { Agent, request } from 'undici';
+import { Agent, type buildConnector, EnvHttpProxyAgent, request } from 'undici';
 import { type HttpStream, openStream } from './stream.ts';
+
+/** Never through a proxy: it would look for these on its own machine. */
+const LOOPBACK = ['localhost', '127.0.0.1', '::1'];
 
 export interface HttpResponse {
   readonly status: number;
@@ -45,17 +48,16 @@ export async function createHttpClient(options: {
   readonly connectTimeoutMs?: number;
   /** The longest wait for response headers, and between two chunks of a body. */
   readonly stallTimeoutMs?: number;
+  /** Goes through the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name. By default never: members are near. */
+  readonly proxies?: boolean;
 }): Promise<HttpClient> {
   const stallMs = options.stallTimeoutMs ?? 30_000;
   const ca =
     options.caFile === undefined ? undefined : [...rootCertificates, await readFile(options.caFile, 'utf8')];
   const connectTimeoutMs = options.connectTimeoutMs ?? 5_000;
-  const agent = new Agent({
-    connect: { timeout: connectTimeoutMs, ...(ca && { ca }) },
-    headersTimeout: stallMs,
-    bodyTimeout: stallMs,
-    connections: 64,
-  });
+  const connect = { timeout: connectTimeoutMs, ...(ca && { ca }) };
+  const settings = { connect, headersTimeout: stallMs, bodyTimeout: stallMs, connections: 64 };
+  const agent = options.proxies ? throughProxies(settings) : new Agent(settings);
   return {
     async request(url, init = {}) {
       const response = await request(url, {
@@ -103,4 +105,13 @@ export async function createHttpClient(options: {
     },
     close: () => agent.destroy(),
   };
+}
+
+function throughProxies(
+  settings: Agent.Options & { connect: buildConnector.BuildOptions },
+): EnvHttpProxyAgent {
+  const { no_proxy: lower, NO_PROXY: upper } = process.env;
+  const given = lower ?? upper;
+  const noProxy = given?.trim() === '*' ? '*' : [given, ...LOOPBACK].filter(Boolean).join(',');
+  return new EnvHttpProxyAgent({ ...settings, requestTls: settings.connect, noProxy });
 }

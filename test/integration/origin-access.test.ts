@@ -409,6 +409,29 @@ t.test('what is beside /v2 asks for its rights', async (t) => {
   }
 });
 
+t.test('the OpenAPI document names the right that each operation wants', async (t) => {
+  const { origin } = await guarded(t);
+  const { paths, components } = (await origin.call('GET', '/api/v1/openapi.json')).json() as {
+    paths: Record<string, Record<string, { security?: Record<string, string[]>[] }>>;
+    components: { securitySchemes: object };
+  };
+  t.match(components.securitySchemes, { basic: { type: 'http', scheme: 'basic' } });
+  const seen = new Set<string>();
+  for (const [where, operations] of Object.entries(paths)) {
+    const url = where.replace(/\{\w+\}/g, '0'.repeat(40));
+    for (const [verb, { security = [] }] of Object.entries(operations)) {
+      const method = verb.toUpperCase() as 'GET';
+      const right = security.find((each) => each['basic'])?.['basic']?.[0];
+      seen.add(right ?? 'none');
+      const status = (await origin.call(method, url)).status;
+      t.equal(status === 401, right !== undefined, `${method} ${where} without a log-in: ${status}`);
+      const answer = await origin.call(method, url, { headers: basic(...BOB) });
+      if (right) t.match(answer.json(), { status: 403, detail: `this needs the right '${right}'` }, where);
+    }
+  }
+  t.same([...seen].sort(), ['join', 'manage', 'none']);
+});
+
 t.test('too many failed log-ins: 429 at the token service, never on /v2', async (t) => {
   const { origin } = await guarded(t);
   t.equal((await origin.call('GET', '/v2/', { headers: basic(...ANN) })).status, 200);

@@ -277,6 +277,18 @@ t.test('a manifest that names a digest gives no right to it, and one that is non
   t.equal(wrong.status, 200, 'by its digest it is here');
 });
 
+t.test('an origin that is stopped ends what is on its way, and keeps nothing of it', async (t) => {
+  const { origin, where } = await setUp(t, (bytes, _asked, response) => {
+    response.writeHead(200, { 'content-length': bytes.length }).write(bytes.subarray(0, 2_000_000));
+  });
+  const answer = await request(`${origin.url}${where}`);
+  answer.body.on('error', () => undefined);
+  await once(answer.body, 'data');
+  answer.body.destroy();
+  await origin.origin.close();
+  t.same(await readdir(path.join(origin.data, 'blobs', 'uploads')), []);
+});
+
 t.test('what a kill leaves half-fetched is gone after the next start', async (t) => {
   const blob = someBytes(3_000_000);
   let slow = true;

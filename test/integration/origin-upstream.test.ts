@@ -112,6 +112,21 @@ t.test('a registry with a port is named with its port by ns, and with an undersc
   t.equal((await origin.call('GET', '/v2/team/app/manifests/v1?ns=hub.test')).status, 404);
 });
 
+t.test("a name without a slash at docker.io is one of library's", async (t) => {
+  const registry = await dockerRegistry(t);
+  const image = await pushImage(registry.url, 'library/app', 'v1', [someBytes(1000)]);
+  const origin = await testOrigin(t, { upstreams: [upstreamAt(registry.url, { name: 'docker.io' })] });
+  for (const where of ['/v2/docker.io/app/', '/v2/app/', '/v2/docker.io/library/app/']) {
+    const answer = await origin.call(
+      'GET',
+      `${where}manifests/v1${where === '/v2/app/' ? '?ns=docker.io' : ''}`,
+    );
+    t.equal(answer.headers['docker-content-digest'], image.digest, where);
+    t.equal((await origin.call('GET', `${where}blobs/${image.config}?ns=docker.io`)).status, 200);
+  }
+  t.equal(registry.requests('GET', 200, /blobs/), 1);
+});
+
 t.test('a tag is confirmed at each ask, and moves with the upstream', async (t) => {
   const { registry, origin, image } = await setUp(t);
   const ask = () => origin.call('GET', '/v2/hub.test/team/app/manifests/v1');
@@ -380,6 +395,33 @@ t.test('an index of which one platform is pulled is no fault to a scrub', async 
   await until(async () => !(await state()).running);
   t.match(await state(), { found: 0, checked: { manifests: 2 } });
   t.same(await readdir(path.join(origin.data, 'blobs', 'uploads')), [], 'nothing half-fetched lies about');
+});
+
+t.test('tags and referrers are listed as they are there, and as they are here when it is down', async (t) => {
+  const there = await testOrigin(t);
+  const image = await imageOf(there, 'team/app', [someBytes(10)]);
+  for (const tag of ['v1', 'v2', 'v3']) await putManifest(there, 'team/app', tag, image);
+  const subject = { mediaType: MANIFEST, digest: sha256DigestOf(image), size: image.length };
+  const signature = await imageOf(there, 'team/app', [], { subject, artifactType: 'application/x.sig' });
+  await putManifest(there, 'team/app', sha256DigestOf(signature), signature);
+  const origin = await testOrigin(t, { upstreams: [upstreamAt(there.url)] });
+  await origin.call('GET', '/v2/team/app/manifests/v1?ns=hub.test');
+
+  const first = await origin.call('GET', '/v2/team/app/tags/list?ns=hub.test&n=2');
+  t.same(first.json(), { name: 'team/app', tags: ['v1', 'v2'] });
+  const next = /^<([^>]+)>; rel="next"$/.exec(first.headers['link'] ?? '')?.[1] ?? '';
+  t.match(next, /^\/v2\/team\/app\/tags\/list\?.*ns=hub\.test/);
+  t.same((await origin.call('GET', next)).json(), { name: 'team/app', tags: ['v3'] });
+  t.equal((await origin.call('GET', '/v2/hub.test/none/tags/list')).status, 404);
+  const where = `/v2/hub.test/team/app/referrers/${subject.digest}`;
+  const referrers = await origin.call('GET', where);
+  t.match(referrers.json(), { manifests: [{ digest: sha256DigestOf(signature) }] });
+  t.equal(referrers.headers['content-type'], INDEX);
+
+  await there.origin.close();
+  const tags = await origin.call('GET', '/v2/hub.test/team/app/tags/list');
+  t.same(tags.json(), { name: 'hub.test/team/app', tags: ['v1'] });
+  t.match((await origin.call('GET', where)).json(), { manifests: [] });
 });
 
 t.test('an agent serves both forms from one cache, and passes on what the upstream says', async (t) => {

@@ -10,7 +10,7 @@ import { announce, announceUrl, log, randomInfoHash } from '../support/tracker.t
 const loopback = { host: '127.0.0.1', port: 0 };
 const peerId = (): string => randomBytes(20).toString('hex');
 
-/** The one route of an origin that a tracker uses. */
+/** The routes of an origin that a tracker uses; everybody may announce. */
 async function originRoute(
   t: Test,
   answer: (infoHash: string) => unknown,
@@ -23,6 +23,10 @@ async function originRoute(
     if (found === undefined) throw new ProblemError(404, 'Not Found', 'no such blob');
     return found;
   });
+  server.app.get<{ Params: { infoHash: string } }>(
+    '/api/v1/torrents/:infoHash/announce',
+    async ({ params }) => ({ held: (await answer(params.infoHash)) !== undefined, mayAnnounce: true }),
+  );
   const address = await server.start();
   t.teardown(() => server.close(100));
   return { url: `http://${formatHostPort(address)}`, asked };

@@ -17,6 +17,9 @@ import { createMetainfo, encodeMetainfo, type InfoHash, pieceLengthFor } from '#
 import { needs } from '../support/debian.ts';
 import { type TestTracker, trackerHere, until } from '../support/tracker.ts';
 
+/** The announce URL of every torrent here carries it, and the tracker wants it. */
+const PASSKEY = randomBytes(100).toString('base64url');
+
 const libtorrentClient = fileURLToPath(new URL('../support/libtorrent-client.py', import.meta.url));
 const SIZE = 700_000;
 
@@ -64,9 +67,9 @@ async function seededBlob(
   const metainfo = createMetainfo({ digest, length: SIZE, pieces: Buffer.concat(pieces) });
   const { infoHash } = metainfo;
   const blobs = new Map<InfoHash, PeerAddress[]>([[infoHash, []]]);
-  const tracker = await trackerHere(t, blobs);
-  const announce =
-    protocol === 'http' ? `${tracker.url}/announce` : `udp://127.0.0.1:${tracker.udp.port}/announce`;
+  const tracker = await trackerHere(t, blobs, { mayAnnounce: (_infoHash, passkey) => passkey === PASSKEY });
+  const base = protocol === 'http' ? tracker.url : `udp://127.0.0.1:${tracker.udp.port}`;
+  const announce = `${base}/announce?passkey=${PASSKEY}`;
   const write = async (name: string, urls: readonly string[]): Promise<string> => {
     const file = path.join(folder, name);
     await writeFile(file, encodeMetainfo(metainfo, { announce: urls, webSeeds: [], peers: [] }));

@@ -7,8 +7,8 @@ import { createHashing } from '#hashing';
 const [file = ''] = process.argv.slice(2);
 for (let busyMs = 0; busyMs < 12; busyMs += 0.5) {
   const hashing = createHashing({ threads: 1 });
-  await hashing.sha256File(file);
-  hashing.sha256File(file).catch(() => undefined);
+  await hashing.digestFile(file, 'sha256');
+  hashing.digestFile(file, 'sha256').catch(() => undefined);
   const until = performance.now() + busyMs;
   while (performance.now() < until);
   await hashing.close();

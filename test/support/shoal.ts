@@ -45,25 +45,37 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** Starts `shoal origin` or `shoal agent` on a local address and waits until /readyz answers. */
+/** Starts `shoal origin`, `agent` or `tracker` on a local address and waits until /readyz answers. */
 export async function startProgram(
   t: Test,
-  program: 'origin' | 'agent',
+  program: 'origin' | 'agent' | 'tracker',
   flags: readonly string[] = [],
   host = '127.0.0.1',
+  surroundings: {
+    readonly env?: Readonly<Record<string, string>>;
+    /** A command that runs it, for example `unshare`. */
+    readonly prefix?: readonly string[];
+  } = {},
 ): Promise<Program> {
   const data = await mkdtemp(path.join(os.tmpdir(), `shoal-${program}-`));
   const listen = `${host}:${await freePort()}`;
   const bittorrent = `${host}:${await freePort()}`;
   const peer = `${host}:${await freePort()}`;
-  const listeners = ['--listen', listen, '--peer-listen', peer, '--bittorrent-listen', bittorrent];
+  const listeners =
+    program === 'tracker'
+      ? ['--listen', listen, '--udp-listen', 'off']
+      : ['--listen', listen, '--peer-listen', peer, '--bittorrent-listen', bittorrent];
   const args = [program, ...listeners, '--data', data, ...flags];
   const url = `http://${listen}`;
   let child: ChildProcess;
   let log = '';
 
   const start = async (): Promise<void> => {
-    child = spawn(bin, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const [command = bin, ...before] = [...(surroundings.prefix ?? []), bin];
+    child = spawn(command, [...before, ...args], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...surroundings.env },
+    });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       log += text;
     });

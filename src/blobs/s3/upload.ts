@@ -3,7 +3,6 @@
  * upload; either way the object appears at once and whole. Memory is parts in flight times their
  * size, over all uploads of the store, because the slots are shared.
  */
-
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { readFully } from '../reader.ts';
@@ -20,18 +19,14 @@ const SLICE_BYTES = MIB;
 export interface Uploader {
   /** Writes the file's `size` bytes to `key`; answers with the object's etag. Nothing is left behind when it fails. */
   upload(key: string, file: FileHandle, size: number): Promise<string>;
-  /** Multipart uploads that run now. */
-  readonly running: ReadonlySet<string>;
 }
 
 export function createUploader(bucket: Bucket, partBytes: number, closing: AbortSignal): Uploader {
   const slots = createSlots(PARTS_IN_FLIGHT);
-  const running = new Set<string>();
 
   async function inParts(key: string, file: FileHandle, size: number): Promise<string> {
     const length = partLength(size, partBytes);
     const id = await bucket.beginParts(key, closing);
-    running.add(id);
     const failed = new AbortController();
     const signal = AbortSignal.any([closing, failed.signal]);
     try {
@@ -54,13 +49,10 @@ export function createUploader(bucket: Bucket, partBytes: number, closing: Abort
       // When this fails too, the next start finds the rest.
       await bucket.abortParts(key, id).catch(() => undefined);
       throw error;
-    } finally {
-      running.delete(id);
     }
   }
 
   return {
-    running,
     upload: (key, file, size) =>
       size > partBytes
         ? inParts(key, file, size)

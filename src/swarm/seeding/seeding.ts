@@ -1,9 +1,11 @@
 /**
  * Owns what was shown to whom, and what peers were seen to have. Each turn shows, in order:
- * 1. pieces that nobody was shown and nobody has, in turn to the peers that have room; who did not pass on
+ * 1. pieces that were shown much longer ago than pieces usually take to spread, to somebody else
+ * 2. pieces that nobody was shown and nobody has, in turn to the peers that have room; who did not pass on
  *    what it was shown in the last seconds comes later, so that a slow peer is shown little
- * 2. when there are none left: nothing, for the others have them all and will pass them on
- * 3. except to a hungry peer (it got no piece from anybody for its patience): the rarest that it lacks,
+ * 3. when there are none left: what was not passed on in twice the usual time, to somebody else; of the rest
+ *    nothing, for the others have them all and will pass them on
+ * 4. except to a hungry peer (it got no piece from anybody for its patience): the rarest that it lacks,
  *    until it gets a piece from somebody else. So a peer that meets nobody but us gets everything, and
  *    many such peers get it at the same pace.
  * Only so many pieces are shown and not taken at a time as leave in about a second: a piece that is
@@ -91,13 +93,24 @@ const LAPSE_WHILE_SPREADING_MS = 20_000;
 const SPREAD_FACTOR = 2;
 const MIN_SPREAD_MS = 500;
 
+/** So much longer while there are pieces that nobody was shown: clients read in order, and all of them wait for one that is stuck. */
+const OVERDUE_FACTOR = 3;
+
 /** Bits of a peer's view of one piece. */
 const HAS = 1;
 const SHOWN = 2;
 
+/** A piece was shown to a peer. */
+interface Showing<P> {
+  readonly to: PeerState<P>;
+  readonly at: number;
+  /** When it was last found that nobody else may have the piece. */
+  triedAt: number;
+}
+
 interface PeerState<P> {
   readonly peer: P;
-  /** Pieces that it alone was shown last, in the last seconds, and that were not seen at anybody else. */
+  /** Pieces that it was shown in the last seconds and that were not seen at anybody else before it was too late. */
   unspread: number;
   /** Which showing was its last one, of all. */
   turn: number;
@@ -131,9 +144,9 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   let measuredAt: number | undefined;
   let forgotAt = 0;
   /** Pieces shown and not yet seen at another peer than who was shown them last; oldest first. */
-  const unspread = new Map<number, { readonly to: PeerState<P>; readonly at: number }>();
-  /** Those of them that count against who was shown them, since when; oldest first. */
-  const counted = new Map<number, number>();
+  const unspread = new Map<number, Showing<P>>();
+  /** What counts against who was shown it; oldest first. */
+  const counted = new Set<Showing<P>>();
   let turns = 0;
   /** Usual time from showing a piece to seeing it spread, and when one did last. */
   let spreadMs = 0;
@@ -146,12 +159,12 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     if (state.pending.delete(piece)) pending--;
   }
 
-  /** The piece was seen at a peer other than its last taker, or the taker left. */
-  function spread(piece: number, by: PeerState<P> | undefined, now: number | undefined): void {
+  /** The piece was seen at a peer: has it spread? */
+  function spread(piece: number, by: PeerState<P>, now: number | undefined): void {
     const last = unspread.get(piece);
     if (last === undefined || last.to === by) return;
     unspread.delete(piece);
-    if (counted.delete(piece)) last.to.unspread--;
+    if (counted.delete(last)) last.to.unspread--;
     if (now === undefined) return;
     spreadAt = now;
     const took = now - last.at;
@@ -172,9 +185,11 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
     state.view[piece] = (state.view[piece] ?? 0) | SHOWN;
     shows[piece] = (shows[piece] ?? 0) + 1;
     state.pending.set(piece, now);
-    spread(piece, undefined, undefined);
-    unspread.set(piece, { to: state, at: now });
-    counted.set(piece, now);
+    // Who was shown it before and did not pass it on: that still counts.
+    const showing = { to: state, at: now, triedAt: now };
+    unspread.delete(piece);
+    unspread.set(piece, showing);
+    counted.add(showing);
     state.unspread++;
     state.turn = ++turns;
     pending++;
@@ -230,11 +245,10 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       }
     }
     const lapse = now - spreadAt < LAPSE_MS ? LAPSE_WHILE_SPREADING_MS : LAPSE_MS;
-    for (const [piece, at] of counted) {
-      if (now - at < lapse) break;
-      counted.delete(piece);
-      const last = unspread.get(piece);
-      if (last !== undefined) last.to.unspread--;
+    for (const showing of counted) {
+      if (now - showing.at < lapse) break;
+      counted.delete(showing);
+      showing.to.unspread--;
     }
   }
 
@@ -255,15 +269,17 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
 
   /** What should have spread by now is shown to somebody else: its taker is slow, or does not share. */
   function again(now: number, limit: number, room: number, shownNow: Revelation<P>[]): void {
-    const patience = Math.max(MIN_SPREAD_MS, spreadMs * SPREAD_FACTOR);
+    const usual = Math.max(MIN_SPREAD_MS, spreadMs * SPREAD_FACTOR);
+    const patience = fresh.size > 0 ? usual * OVERDUE_FACTOR : usual;
     let looks = PROBES;
     for (const [piece, last] of unspread) {
-      if (pending >= limit || now - last.at < patience || looks-- === 0) return;
+      if (pending >= limit || now - last.triedAt < patience || looks-- === 0) return;
       const state = neediest(room, piece);
       if (state === undefined) {
         // Nobody else may have it now: looked at again after the same patience.
+        last.triedAt = now;
         unspread.delete(piece);
-        unspread.set(piece, { to: last.to, at: now });
+        unspread.set(piece, last);
         continue;
       }
       show(state, piece, now);
@@ -319,11 +335,8 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       if (state === undefined) return;
       peers.delete(peer);
       pending -= state.pending.size;
-      for (const [piece, { to }] of unspread) {
-        if (to !== state) continue;
-        unspread.delete(piece);
-        counted.delete(piece);
-      }
+      for (const [piece, { to }] of unspread) if (to === state) unspread.delete(piece);
+      for (const showing of counted) if (showing.to === state) counted.delete(showing);
       for (let piece = 0; piece < pieceCount; piece++) {
         const view = state.view[piece] ?? 0;
         if (view === 0) continue;
@@ -379,6 +392,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       const limit = ceiling(now);
       // A few peers are shown more at once, so that what one peer can take is not the bound.
       const room = Math.max(depth, Math.ceil(limit / Math.max(1, peers.size)));
+      again(now, limit, room, shownNow);
       while (fresh.size > 0 && pending < limit) {
         const state = neediest(room);
         if (state === undefined) break;
@@ -386,7 +400,6 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
         if (piece === undefined) break;
         shownNow.push({ peer: state.peer, piece });
       }
-      if (fresh.size === 0) again(now, limit, room, shownNow);
       if (fresh.size === 0 && pending < limit) feed(now, limit, shownNow);
       return shownNow;
     },

@@ -116,3 +116,24 @@ t.test('files of docker login and podman login', async (t) => {
     '/h/.docker/config.json',
   ]);
 });
+
+t.test('a log-in for the whole host goes before one for a part of it', async (t) => {
+  const auth = (text: string) => ({ auth: Buffer.from(text).toString('base64') });
+  const folder = t.testdir({
+    'auth.json': JSON.stringify({
+      auths: {
+        'quay.io/team': auth('part:p'),
+        'quay.io': auth('whole:w'),
+        'other.io/team': auth('only:o'),
+        'index.docker.io/team/app': auth('part:p'),
+        'https://index.docker.io/v1/': auth('hub:h'),
+      },
+    }),
+  });
+  const find = withAuthFiles([path.join(folder, 'auth.json')], true);
+  t.match(
+    ['quay.io', 'other.io', 'index.docker.io'].map((host) => find(host)),
+    [{ username: 'whole' }, { username: 'only' }, { username: 'hub' }],
+  );
+  t.equal(find('elsewhere.io'), undefined);
+});

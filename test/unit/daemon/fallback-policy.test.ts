@@ -6,9 +6,11 @@ import {
   decide,
   mergedWindow,
   nextRun,
+  nextWidth,
   type Progress,
   readsAlone,
   servesWaiting,
+  waitPatienceMs,
 } from '../../../daemon/fallback-policy.ts';
 
 const healthy: Progress = {
@@ -45,6 +47,26 @@ t.test('who is asked', async (t) => {
       { sinceSwarmPieceMs: 600, sinceSwarmByteMs: 600, knownPeers: 0 },
       'swarm',
     ],
+    [
+      'the first blocks flow at whatever pace',
+      {
+        sinceSwarmPieceMs: 3_900,
+        swarmBroughtPieces: false,
+        swarmBytesPerSecond: 1_000,
+        longestWaitMs: 3_900,
+      },
+      'swarm',
+    ],
+    [
+      'the first blocks trickle for too long',
+      {
+        sinceSwarmPieceMs: 4_000,
+        swarmBroughtPieces: false,
+        swarmBytesPerSecond: 1_000,
+        longestWaitMs: 4_000,
+      },
+      'origin',
+    ],
     ['slow while a client waits', { longestWaitMs: 2_000, swarmBytesPerSecond: 1_000 }, 'origin'],
     ['slow and nobody waits', { swarmBytesPerSecond: 1_000 }, 'swarm'],
     ['fast, and a client has just begun to wait', { longestWaitMs: 2_000 }, 'swarm'],
@@ -64,6 +86,27 @@ t.test('who is asked', async (t) => {
   for (const [name, change, expected] of cases) {
     t.equal(decide({ ...healthy, ...change }, DEFAULT_LIMITS), expected, name);
   }
+});
+
+t.test('agents that wait for the same piece do not ask at the same time', async (t) => {
+  t.equal(
+    waitPatienceMs(DEFAULT_LIMITS, () => 0),
+    6_000,
+  );
+  t.equal(
+    waitPatienceMs(DEFAULT_LIMITS, () => 0.5),
+    9_000,
+  );
+  const starving = { ...healthy, longestWaitMs: 8_000 };
+  t.equal(decide(starving, DEFAULT_LIMITS, 9_000), 'swarm');
+  t.equal(decide(starving, DEFAULT_LIMITS, 8_000), 'origin');
+});
+
+t.test('runs are short at first, and longer while the swarm brings nothing', async (t) => {
+  const widths: number[] = [];
+  for (let width = nextWidth(0, 12); widths.length < 6; width = nextWidth(width, 12)) widths.push(width);
+  t.same(widths, [1, 2, 4, 8, 12, 12]);
+  t.equal(nextWidth(0, 0), 1, 'a piece larger than the longest run');
 });
 
 t.test('a blob is read straight from the origin while nobody else can have it', async (t) => {

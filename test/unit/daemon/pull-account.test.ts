@@ -10,15 +10,36 @@ t.test('each second belongs to one phase, each byte to one source', async (t) =>
   const account = open();
   account.enter('prepare', 1010);
   account.sized(100, 30);
-  account.enter('first-piece', 1030);
+  account.enter('first-peer', 1030);
+  account.met(1050);
+  account.met(1060);
   account.arrived('peer', 50, 1100);
   account.arrived('origin-http', 20, 1400);
   account.enter('verify', 1500);
+  account.peers([
+    { address: 'a', role: 'agent', bytes: 10 },
+    { address: 'idle', role: 'agent', bytes: 0 },
+    { address: 'b', role: 'origin', bytes: 40 },
+  ]);
+  account.enter('disk', 1570);
   account.complete(1600);
   account.arrived('peer', 50, 1700);
   const report = account.report(9999);
   t.match(report, { state: 'complete', size: 100, wallMs: 600 });
-  t.same(report.phasesMs, { metainfo: 10, prepare: 20, 'first-piece': 70, transfer: 400, verify: 100 });
+  t.same(report.phasesMs, {
+    metainfo: 10,
+    prepare: 20,
+    'first-peer': 20,
+    'first-piece': 50,
+    transfer: 400,
+    verify: 70,
+    disk: 30,
+  });
+  t.same(
+    report.topPeers.map(({ address }) => address),
+    ['b', 'a'],
+    'who sent most first, who sent nothing not at all',
+  );
   t.same(report.bytesBySource, { peer: 50, 'origin-swarm': 0, 'origin-http': 20, upstream: 0, resumed: 30 });
   t.match(report.slowest, /receiving the bytes, most of them from other agents: 400 ms, 67 %/);
 });

@@ -34,16 +34,16 @@ t.test('hashes files in the pool', async (t) => {
   await writeFile(file, bytes);
 
   t.same(Buffer.from(await hashing.hashPieces(file, PIECE)), pieceHashes());
-  t.equal(await hashing.sha256File(file), sha256);
+  t.equal(await hashing.digestFile(file, 'sha256'), sha256);
 
   const damaged = Buffer.from(bytes);
   damaged[2 * PIECE + 5] = (damaged[2 * PIECE + 5] ?? 0) ^ 1;
   await writeFile(file, damaged);
   t.same(await hashing.checkPieces(file, PIECE, pieceHashes(), [0, 2, 5, 99]), [true, false, true, false]);
 
-  const many = await Promise.all(Array.from({ length: 20 }, () => hashing.sha256File(file)));
+  const many = await Promise.all(Array.from({ length: 20 }, () => hashing.digestFile(file, 'sha256')));
   t.equal(new Set(many).size, 1, 'jobs at the same time agree');
-  await t.rejects(hashing.sha256File(`${file}-missing`), { code: 'ENOENT' });
+  await t.rejects(hashing.digestFile(`${file}-missing`, 'sha256'), { code: 'ENOENT' });
 });
 
 t.test('follows a file that grows', async (t) => {
@@ -68,10 +68,10 @@ t.test('what is asked of a closed pool rejects', async (t) => {
   const hashing = createHashing();
   const file = path.join(t.testdir(), 'blob');
   await writeFile(file, bytes);
-  const asked = t.rejects(hashing.sha256File(file));
+  const asked = t.rejects(hashing.digestFile(file, 'sha256'));
   await hashing.close();
   await asked;
-  await t.rejects(hashing.sha256File(file));
+  await t.rejects(hashing.digestFile(file, 'sha256'));
 });
 
 t.test('a thread that dies rejects its jobs and is replaced', async (t) => {
@@ -80,13 +80,13 @@ t.test('a thread that dies rejects its jobs and is replaced', async (t) => {
   const file = path.join(t.testdir(), 'blob');
   await writeFile(file, bytes);
   const [follower, [worker]] = [hashing.followDigest(file), (await once(process, 'worker')) as [Worker]];
-  const asked = t.rejects(hashing.sha256File(file), { message: /thread ended/ });
+  const asked = t.rejects(hashing.digestFile(file, 'sha256'), { message: /thread ended/ });
   const ended = once(worker, 'exit');
   await worker.terminate();
   await Promise.all([asked, ended]);
   await t.rejects(follower.finish(bytes.length), { message: /thread ended/ });
   const replaced = once(process, 'worker');
-  t.equal(await hashing.sha256File(file), sha256);
+  t.equal(await hashing.digestFile(file, 'sha256'), sha256);
   t.not((await replaced)[0], worker);
 });
 

@@ -181,6 +181,32 @@ t.test('seeding: a newcomer does not take all turns of who was there before', as
   t.ok(Math.min(old, newer) / Math.max(old, newer) > 0.7, `the old one ${old}, the newcomer ${newer}`);
 });
 
+t.test('seeding: a piece that is stuck is shown to somebody else before all were shown', async (t) => {
+  const seeding = createSeeding<string>({ pieceCount: 1_000 });
+  for (const peer of ['stuck', 'a', 'b']) seeding.join(peer, 0);
+  const stuck = new Map<number, number>();
+  const shownAgain = new Map<number, number>();
+  const queue: { readonly peer: string; readonly piece: number }[] = [];
+  for (let now = 0; now < 12_000; now += 50) {
+    for (const shown of seeding.revealAll(now)) {
+      if (stuck.has(shown.piece)) shownAgain.set(shown.piece, now);
+      if (shown.peer === 'stuck') stuck.set(shown.piece, now);
+      else queue.push(shown);
+    }
+    // A piece leaves at a time, and the two pass it on at once.
+    const next = queue.shift();
+    if (next === undefined) continue;
+    seeding.taken(next.peer, next.piece, now);
+    for (const sharer of ['a', 'b']) seeding.have(sharer, next.piece, now);
+  }
+  t.ok(seeding.unrevealed > 0, 'there are still pieces that nobody was shown');
+  t.ok(stuck.size > 0 && stuck.size < 20, `who passes nothing on was shown little: ${stuck.size}`);
+  for (const [piece, at] of stuck) {
+    if (at > 6_000) continue;
+    t.ok((shownAgain.get(piece) ?? 0) > at, `piece ${piece} was shown to somebody else`);
+  }
+});
+
 t.test('seeding: who knows our pieces is shown none', async (t) => {
   const seeding = createSeeding<string>({ pieceCount: 10 });
   seeding.join('knows', 0, true);

@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { InfoHash } from '#torrent';
-import { AdmissionError, createAdmission } from '../../../tracker/admission.ts';
+import { createAdmission } from '../../../tracker/admission.ts';
+import { AdmissionError } from '../../../tracker/questions.ts';
 import { randomInfoHash } from '../../support/tracker.ts';
 
 const seeds = [{ host: '127.0.0.1', port: 6881 }];

@@ -170,6 +170,33 @@ t.test('datagrams: only a proven address gets further, and without what it says 
   t.equal(good.message.readBigUInt64BE(64), 1n, 'left: something');
   t.equal(good.message.readUInt32BE(92), 82);
   t.ok(good.message.subarray(0, 8).equals(MAGIC));
+  t.equal(good.message.length, 98, 'options do not reach the library');
+});
+
+t.test('options of a datagram (BEP 41): the passkey, or none, whatever they are', async (t) => {
+  const ids = createConnectionIds(() => 0);
+  const body = Buffer.alloc(82);
+  body.writeUInt16BE(6881, 80);
+  const passkeyIn = (options: Uint8Array): string | undefined => {
+    const head = [ids.issue(ip), Buffer.from([0, 0, 0, 1, 1, 2, 3, 4]), body];
+    const read = readDatagram(Buffer.concat([...head, options]), ip, ids);
+    if (read.kind !== 'announce') throw new Error(read.kind);
+    return read.passkey;
+  };
+  const data = (text: string): number[] => [2, text.length, ...Buffer.from(text)];
+  t.equal(passkeyIn(Buffer.from(data('/a?passkey=abc'))), 'abc');
+  t.equal(passkeyIn(Buffer.from([1, 1, ...data('/a?pass'), 77, 0, ...data('key=abc&x=1'), 0, 99])), 'abc');
+  t.equal(passkeyIn(Buffer.from([...data('/a?passkey=ab'), 2, 9, 99])), 'ab', 'what is cut is not read');
+  t.equal(passkeyIn(Buffer.from([0, ...data('/a?passkey=abc')])), undefined);
+  t.equal(passkeyIn(Buffer.from(data(`/a?${'x&'.repeat(120)}`))), undefined);
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 400 }), (options) => {
+      const passkey = passkeyIn(options);
+      if (passkey !== undefined && passkey.length > options.length)
+        throw new Error('longer than what it is from');
+    }),
+    { numRuns: 1_000 },
+  );
 });
 
 t.test(
