@@ -132,7 +132,10 @@ t.test('the agent: every flag arrives', async (t) => {
     maxRequests: 7,
     maxDownloads: 200,
   });
-  t.throws(() => resolveOptions(agentOptions, { flags: { ...flags, 'max-downloads': ['0'] } }), /whole number/);
+  t.throws(
+    () => resolveOptions(agentOptions, { flags: { ...flags, 'max-downloads': ['0'] } }),
+    /whole number/,
+  );
   const rights = { 'rights-mode': ['agent'], 'rights-verdict': ['5s'], 'rights-stale': ['1d'] };
   t.match(agentConfig(resolveOptions(agentOptions, { flags: { ...flags, ...rights } }).values), {
     rights: { mode: 'agent', verdictMs: 5_000, staleMs: 86_400_000 },
