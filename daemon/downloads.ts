@@ -2,6 +2,7 @@
  * The downloads that run, one a digest however many clients ask (single flight).
  */
 import { type Digest, type Manifest, OciError } from '#oci';
+import { busy } from './crowd.ts';
 import {
   type Download,
   type DownloadContext,
@@ -58,9 +59,11 @@ export function createDownloads(
     readonly pulls: Pulls;
     /** A blob has come to the cache. */
     readonly onCached: (digest: Digest) => void;
+    /** Downloads that run at once; more are refused. */
+    readonly mostDownloads: number;
   },
 ): Downloads {
-  const { store, origin, metainfos, unfinished, pulls, log } = context;
+  const { store, origin, metainfos, unfinished, pulls, mostDownloads, log } = context;
   const running = new Map<Digest, Promise<OpenedBlob>>();
   const active = new Set<Download>();
   const failures = new Map<Digest, Failure>();
@@ -193,6 +196,9 @@ export function createDownloads(
       const known = running.get(digest);
       if (known !== undefined) return join(known, () => this.open(repository, digest, ask));
       if (closing) return Promise.reject(new OciError('UNAVAILABLE', 'the agent is stopping'));
+      if (running.size >= mostDownloads) {
+        return Promise.reject(busy(`${mostDownloads} blobs are being fetched (max.downloads)`));
+      }
       const opened = start(repository, digest, ask).then(
         (blob) => {
           if (blob.kind !== 'download') running.delete(digest);

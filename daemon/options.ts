@@ -12,6 +12,7 @@ import {
   host,
   hostPort,
   hostPortOrOff,
+  kind,
   listenerOf,
   listenerOptions,
   logLevel,
@@ -30,6 +31,10 @@ import {
 } from '#config';
 import type { AgentConfig } from './index.ts';
 import { lazyLimits, lazyOptions } from './lazy/options.ts';
+
+const count = kind('N', 'a whole number from 1 to 1000000', (text) =>
+  /^[1-9]\d{0,5}$|^1000000$/.test(text) ? Number(text) : undefined,
+);
 
 export const agentOptions = defineOptions({
   origin: repeated(url, 'URL of an origin, in order of preference; at least one'),
@@ -70,6 +75,12 @@ export const agentOptions = defineOptions({
   ...lazyOptions,
   'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
   'download.rate': optional(rate, 'most that the swarm may download, over all peers'),
+  'max.requests': withDefault(
+    count,
+    '1000',
+    'requests that the mirror answers at once; more are refused with 503',
+  ),
+  'max.downloads': withDefault(count, '200', 'blobs that are fetched at once; more are refused with 503'),
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
   ...credentialOptions,
   'rights.mode': withDefault(
@@ -116,6 +127,8 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
       verdictMs: values['rights.verdict'],
       staleMs: values['rights.stale'],
     },
+    maxRequests: values['max.requests'],
+    maxDownloads: values['max.downloads'],
     listen,
     data: values.data,
     transports,

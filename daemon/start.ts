@@ -77,6 +77,9 @@ export interface AgentConfig {
   readonly lazy?: Partial<LazyLimits> | undefined;
   /** Who may pull what is cached; see rights.ts. Default: who may pull it from the origin, asked once a minute. */
   readonly rights?: Partial<RightsOptions> | undefined;
+  /** Requests of clients that are answered at once, and blobs that are fetched at once; more are refused with 503. */
+  readonly maxRequests?: number | undefined;
+  readonly maxDownloads?: number | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -90,6 +93,9 @@ export interface Agent {
   close(): Promise<void>;
 }
 
+/** A node that starts its pods all at once asks for some hundred layers. */
+const MAX_REQUESTS = 1_000;
+const MAX_DOWNLOADS = 200;
 const STALE_TAGS_MS = 60 * 60 * 1000;
 const DEFAULT_RIGHTS: RightsOptions = { mode: 'client', verdictMs: 60_000, staleMs: 60 * 60_000 };
 /** Of the 30 s that a drain may take, what is left to the goodbyes. */
@@ -196,6 +202,7 @@ export async function startAgent(
       cache,
       metrics: counters,
       limits: { ...DEFAULT_LIMITS, ...config.fallback },
+      mostDownloads: config.maxDownloads ?? MAX_DOWNLOADS,
       log,
       metainfos,
       unfinished,
@@ -246,6 +253,7 @@ export async function startAgent(
     rights,
     serves,
     metrics: counters,
+    mostRequests: config.maxRequests ?? MAX_REQUESTS,
   });
   registerStatus(server.app, { config, store, swarm, origin, downloads, openness, settings });
   registerPulls(server.app, pulls, serves);

@@ -7,6 +7,7 @@ import type { BlobStore } from '#blobs';
 import { type DistributionPath, OciError, parseDigest, parseDistributionPath } from '#oci';
 import type { Cache } from '../cache.ts';
 import type { Client } from '../client.ts';
+import { createCrowd } from '../crowd.ts';
 import type { Downloads } from '../downloads.ts';
 import type { LazyReads } from '../lazy/index.ts';
 import type { AgentMetrics, RequestKind } from '../metrics.ts';
@@ -29,10 +30,13 @@ export interface MirrorContext {
   readonly rights: Rights;
   readonly serves: Serves;
   readonly metrics: AgentMetrics;
+  /** Requests that are answered at once; more are refused. */
+  readonly mostRequests: number;
 }
 
 export function registerMirror(app: FastifyInstance, context: MirrorContext): void {
   const kinds = new WeakMap<FastifyRequest, RequestKind>();
+  const crowd = createCrowd(context.mostRequests);
 
   async function answer(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
     reply.header('docker-distribution-api-version', 'registry/2.0');
@@ -84,6 +88,7 @@ export function registerMirror(app: FastifyInstance, context: MirrorContext): vo
   }
 
   app.register((scope, _options, done) => {
+    scope.addHook('onRequest', async (_request, reply) => crowd.hold(reply.raw));
     scope.addHook('onResponse', async (request, reply) => {
       context.metrics.mirrorRequest(kinds.get(request) ?? 'other', reply.statusCode);
     });

@@ -114,6 +114,7 @@ t.test('the agent: every flag arrives', async (t) => {
     'cache-size': ['10GiB'],
     'download-rate': ['1MB/s'],
     'ca-file': ['ca.pem'],
+    'max-requests': ['7'],
     data: ['d'],
   };
   t.strictSame(agentConfig(resolveOptions(agentOptions, { flags }).values), {
@@ -129,7 +130,13 @@ t.test('the agent: every flag arrives', async (t) => {
     downloadRateBytesPerSecond: 1_000_000,
     caFile: 'ca.pem',
     rights: { mode: 'client', verdictMs: 60_000, staleMs: 3_600_000 },
+    maxRequests: 7,
+    maxDownloads: 200,
   });
+  t.throws(
+    () => resolveOptions(agentOptions, { flags: { ...flags, 'max-downloads': ['0'] } }),
+    /whole number/,
+  );
   const rights = { 'rights-mode': ['agent'], 'rights-verdict': ['5s'], 'rights-stale': ['1d'] };
   t.match(agentConfig(resolveOptions(agentOptions, { flags: { ...flags, ...rights } }).values), {
     rights: { mode: 'agent', verdictMs: 5_000, staleMs: 86_400_000 },
