@@ -1,5 +1,6 @@
 /** Child processes inside the namespaces of a bench, ended with it. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { whenInterrupted } from '../measure/interrupted.ts';
 
@@ -7,6 +8,8 @@ export interface Processes {
   start(namespace: string, command: string, args: readonly string[]): ChildProcess;
   /** Runs to the end and answers with the standard output. Rejects when it fails. */
   run(namespace: string, command: string, args: readonly string[]): Promise<string>;
+  /** Runs to the end and answers with the hex sha256 of the standard output. Rejects when it fails, or was ended. */
+  sha256(namespace: string, command: string, args: readonly string[]): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -39,6 +42,15 @@ export function createProcesses(): Processes {
       const [code] = (await once(child, 'close')) as [number | null];
       if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
       return output;
+    },
+    async sha256(namespace, command, args) {
+      const child = start(namespace, command, args);
+      const closed = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+      const hash = createHash('sha256');
+      child.stdout?.on('data', (chunk: Buffer) => hash.update(chunk));
+      const [code, signal] = await closed;
+      if (code !== 0) throw new Error(`${command} in ${namespace} ended with ${code ?? signal}`);
+      return hash.digest('hex');
     },
     async close() {
       ended();

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -198,13 +197,8 @@ async function push(
 
 /** Pulls one blob through the mirror of a node and checks its sha256. */
 async function check(processes: Processes, namespace: string, digest: string): Promise<void> {
-  const child = processes.start(namespace, curl[0], [
-    ...curl.slice(1),
-    `http://127.0.0.1:5001/v2/bench/blob/blobs/${digest}`,
-  ]);
-  const hash = createHash('sha256');
-  if (!child.stdout) throw new Error('no output');
-  for await (const chunk of child.stdout) hash.update(chunk as Buffer);
-  const got = `sha256:${hash.digest('hex')}`;
+  const [command, ...args] = curl;
+  const url = `http://127.0.0.1:5001/v2/bench/blob/blobs/${digest}`;
+  const got = `sha256:${await processes.sha256(namespace, command, [...args, url])}`;
   if (got !== digest) throw new Error(`${namespace} got ${got} instead of ${digest}`);
 }

@@ -1,5 +1,4 @@
 /** What pulls in a node: curl, or a real containerd of the node's own. */
-import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -27,16 +26,13 @@ interface Place {
 export async function curlClient({ processes, namespace }: Place): Promise<Client> {
   const curl = ['-sS', '--fail', '--max-time', '600'];
   return {
-    async pull({ repository, tag, layers }, { url, name }) {
-      const base = `${url}/v2/${repository}`;
+    async pull({ repository, tag, layers }, { url: registry, name }) {
+      const base = `${registry}/v2/${repository}`;
       const accept = ['-H', 'accept: application/vnd.oci.image.manifest.v1+json'];
       await processes.run(namespace, 'curl', [...curl, ...accept, `${base}/manifests/${tag}?ns=${name}`]);
       const check = async (digest: string): Promise<void> => {
-        const child = processes.start(namespace, 'curl', [...curl, `${base}/blobs/${digest}?ns=${name}`]);
-        const hash = createHash('sha256');
-        if (!child.stdout) throw new Error('no output');
-        for await (const chunk of child.stdout) hash.update(chunk as Buffer);
-        const got = `sha256:${hash.digest('hex')}`;
+        const url = `${base}/blobs/${digest}?ns=${name}`;
+        const got = `sha256:${await processes.sha256(namespace, 'curl', [...curl, url])}`;
         if (got !== digest) throw new Error(`${namespace} got ${got} instead of ${digest}`);
       };
       await Promise.all(layers.map(check));

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import t from 'tap';
-import { agentHere, makeFolder, pushImage, someBytes, type TestAgent, until } from '../support/in-process.ts';
 import { dnsServer } from '../support/dns-server.ts';
+import { agentHere, makeFolder, pushImage, someBytes, type TestAgent, until } from '../support/in-process.ts';
 import { type Program, startProgram } from '../support/shoal.ts';
 
 const MIB = 1024 * 1024;
@@ -109,10 +109,14 @@ t.test(
 t.test('the origin accepts and says nothing more (stopped, its connections open)', async (t) => {
   const origin = await startProgram(t, 'origin', ['--upload-rate', '3MiB/s']);
   const patience = { progressDeadlineMs: 4_000, minRateBytesPerSecond: 0 };
-  const agent: TestAgent = await agentHere(t, [origin.url], { fallback: patience });
+  // Slow enough that the origin is stopped long before it has sent all.
+  const agent: TestAgent = await agentHere(t, [origin.url], {
+    fallback: patience,
+    downloadRateBytesPerSecond: 6 * MIB,
+  });
   const helped: TestAgent = await agentHere(t, [origin.url], { downloadRateBytesPerSecond: 3 * MIB });
   const known = await pushImage(origin.url, 'team/app', 'known', [someBytes(2 * MIB), someBytes(6 * MIB)]);
-  const cold = await pushImage(origin.url, 'team/app', 'cold', [someBytes(8 * MIB)]);
+  const cold = await pushImage(origin.url, 'team/app', 'cold', [someBytes(32 * MIB)]);
   for (const layer of known.layers) t.equal(await ask(`${agent.url}/v2/team/app/blobs/${layer}`), 200);
   t.equal(await ask(`${agent.url}/v2/team/app/manifests/known`), 200);
   await until(async () => (await agent.metric('shoal_cache_blobs')) === 2);

@@ -43,14 +43,18 @@ t.test('libp2p only: agents take the blob from each other', async (t) => {
 
 t.test('both, libp2p preferred; and a member that speaks only the other transport', async (t) => {
   const origin = await originHere(t);
+  // What nobody has comes over HTTP.
+  const holder = await agentHere(t, [origin.url]);
   const agents = [
     { agent: await agentHere(t, [origin.url]), by: 'libp2p' },
     { agent: await agentHere(t, [origin.url], { transports: ['tcp', 'libp2p'] }), by: 'tcp' },
     { agent: await agentHere(t, [origin.url], TCP), by: 'tcp' },
     { agent: await agentHere(t, [origin.url], LIBP2P), by: 'libp2p' },
   ];
-  for (const { agent, by } of agents) {
+  for (const [index, { agent, by }] of agents.entries()) {
     const digest = await pushBlob(origin.url, 'team/app', someBytes(3 * MIB));
+    await pull(`${holder.url}/v2/team/app/blobs/${digest}`);
+    await until(async () => (await holder.metric('shoal_cache_blobs')) === index + 1);
     const answer = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
     t.equal(`sha256:${answer.sha256}`, digest);
     t.ok((await received(agent, by)) > 0, by);

@@ -455,9 +455,9 @@ export function createFetching(options: FetchingOptions): Fetching {
         });
       }),
     async offer(piece, bytes, source) {
-      if (piece >= known) await learning;
-      if (closed || piece < 0 || piece >= known || bytes.length !== sizeOf(piece)) return false;
       try {
+        if (piece >= known) await learning;
+        if (closed || piece < 0 || piece >= known || bytes.length !== sizeOf(piece)) return false;
         if (store.has(piece)) return true;
         if (!equal(await hashOffered(bytes), pieceHash(metainfo, piece))) return false;
         if (closed) return false;
