@@ -1,9 +1,13 @@
 /** An origin whose blobs are in S3: real clients push and pull, it is killed in the middle, and agents pull through the swarm. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { sha256DigestOf } from '#oci';
+import { encodeMetainfo, parseMetainfo } from '#torrent';
+import { libtorrent } from '../support/bittorrent-clients.ts';
 import { needs } from '../support/debian.ts';
 import { call, temporaryFolder } from '../support/origin.ts';
 import { startS3Server } from '../support/s3-server.ts';
@@ -12,7 +16,7 @@ import { startProgram } from '../support/shoal.ts';
 const run = promisify(execFile);
 
 t.test('push, kill -9, push again, pull by skopeo and through an agent', async (t) => {
-  await needs(t, ['skopeo']);
+  await needs(t, ['skopeo', 'python3-libtorrent']);
   const server = await startS3Server(t);
   const origin = await startProgram(t, 'origin', [
     ...['--storage-kind', 's3', '--storage-s3-bucket', await server.newBucket(), '--storage-s3-prefix', 'o'],
@@ -36,9 +40,17 @@ t.test('push, kill -9, push again, pull by skopeo and through an agent', async (
   const part = await call('GET', `${origin.url}${blob}`, { headers: { range: 'bytes=5000000-5000099' } });
   t.ok(part.body.equals(layer.subarray(5_000_000, 5_000_100)));
   t.ok((await call('GET', `${agent.url}${blob}`)).body.equals(layer), 'through the agent');
-  t.ok((await agent.metric('shoal_swarm_payload_bytes_total', { direction: 'in' })) > 0, 'by the swarm');
 
   const folder = await temporaryFolder(t);
+  const downloads = await temporaryFolder(t);
+  const metainfo = parseMetainfo(
+    (await call('GET', `${origin.url}/v2/team/app/_shoal/torrents/${digest}`)).body,
+  );
+  const torrent = path.join(downloads, 'layer.torrent');
+  await writeFile(torrent, encodeMetainfo(metainfo, { ...metainfo.sources, webSeeds: [] }));
+  await libtorrent(t, torrent, downloads);
+  t.ok((await readFile(path.join(downloads, digest.slice('sha256:'.length)))).equals(layer), 'by the swarm');
+
   const config = Buffer.from(
     '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}',
   );
