@@ -1,28 +1,14 @@
 /** An origin that lies: no wrong byte is kept, and no client ever gets all of a wrong blob. */
-import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { sha256DigestOf } from '#oci';
-import { createMetainfo, encodeMetainfo, pieceLengthFor } from '#torrent';
+import { createMetainfo, encodeMetainfo } from '#torrent';
 import { agentHere, pull, someBytes } from '../support/in-process.ts';
+import { listenHere } from '../support/listen.ts';
+import { metainfoOf } from '../support/metainfo.ts';
 
 const MIB = 1024 * 1024;
 const SIZE = 3 * MIB + 5;
-
-function pieceHashes(bytes: Buffer): Buffer {
-  const length = pieceLengthFor(bytes.length);
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < bytes.length; at += length) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + length))
-        .digest(),
-    );
-  }
-  return Buffer.concat(hashes);
-}
 
 /** Serves `served` as the blob whose metainfo is `torrent`, by range, and nothing else. */
 async function lyingOrigin(t: Test, torrent: Buffer, served: Buffer): Promise<string> {
@@ -44,13 +30,7 @@ async function lyingOrigin(t: Test, torrent: Buffer, served: Buffer): Promise<st
     response.writeHead(206, { 'content-range': `bytes ${start}-${end}/${served.length}` });
     response.end(served.subarray(start, end + 1));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return listenHere(t, server);
 }
 
 const fallback = { stallMs: 300, firstPieceMs: 100, progressDeadlineMs: 5_000 };
@@ -58,7 +38,7 @@ const fallback = { stallMs: 300, firstPieceMs: 100, progressDeadlineMs: 5_000 };
 t.test('pieces that are right of a blob that is wrong', async (t) => {
   const bytes = someBytes(SIZE);
   const digest = sha256DigestOf(someBytes(10));
-  const torrent = encodeMetainfo(createMetainfo({ digest, length: SIZE, pieces: pieceHashes(bytes) }));
+  const torrent = encodeMetainfo(createMetainfo({ digest, length: SIZE, pieces: metainfoOf(bytes).pieces }));
   const agent = await agentHere(t, [await lyingOrigin(t, torrent, bytes)], {
     peerListen: 'off',
     bittorrentListen: 'off',
@@ -80,7 +60,7 @@ t.test('pieces that are right of a blob that is wrong', async (t) => {
 t.test('pieces that are wrong', async (t) => {
   const bytes = someBytes(SIZE);
   const digest = sha256DigestOf(bytes);
-  const torrent = encodeMetainfo(createMetainfo({ digest, length: SIZE, pieces: pieceHashes(bytes) }));
+  const torrent = encodeMetainfo(createMetainfo({ digest, length: SIZE, pieces: metainfoOf(bytes).pieces }));
   const damaged = Buffer.from(bytes);
   const at = MIB + 17;
   damaged.writeUInt8(damaged.readUInt8(at) ^ 1, at);

@@ -2,11 +2,11 @@
  * Small ranges of blobs that the agent does not have. What came from the origin is read from the
  * origin's own metrics.
  */
-import { once } from 'node:events';
+
 import { createServer, request as httpRequest } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { agentHere, originHere, pull, pushBlob, someBytes, until } from '../support/in-process.ts';
+import { listenHere } from '../support/listen.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -132,13 +132,7 @@ async function between(
     onwards.on('error', () => response.destroy());
     request.pipe(onwards);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return listenHere(t, server);
 }
 
 t.test('a wrong leaf is refused and counted; the pieces of the swarm answer', async (t) => {

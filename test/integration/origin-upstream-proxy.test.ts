@@ -1,10 +1,10 @@
 /** Upstreams behind the HTTP proxy that the environment names. */
-import { once } from 'node:events';
 import { request as ask, createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import t, { type Test } from 'tap';
 import { sha256DigestOf } from '#oci';
 import { someBytes } from '../support/in-process.ts';
+import { listenHere } from '../support/listen.ts';
 import { testOrigin } from '../support/origin.ts';
 import { rawUpstream, sendBlob } from '../support/raw-upstream.ts';
 
@@ -37,14 +37,7 @@ async function proxyTo(t: Test, port: number): Promise<{ url: string; seen: stri
       one.on('close', () => other.destroy());
     }
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(async () => {
-    server.closeAllConnections();
-    server.close();
-    await once(server, 'close');
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen };
+  return { url: await listenHere(t, server), seen };
 }
 
 t.test('a registry is reached through the proxy, one on the loopback without', async (t) => {

@@ -1,8 +1,8 @@
 /** A registry that a test writes by hand, to misbehave as real ones do at the wrong moment. */
-import { once } from 'node:events';
+
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { Test } from 'tap';
+import { listenHere } from './listen.ts';
 
 export interface RawUpstream {
   readonly url: string;
@@ -27,14 +27,7 @@ export async function rawUpstream(
     response.on('error', () => undefined);
     answer(request, response, before);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(async () => {
-    server.closeAllConnections();
-    server.close();
-    await once(server, 'close');
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, seen, headers };
+  return { url: await listenHere(t, server), seen, headers };
 }
 
 /** The whole of `bytes`, or what the request's open Range asks for. */

@@ -1,10 +1,10 @@
 /** The client that answers challenges, against a token service that misbehaves. */
-import { once } from 'node:events';
+
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { withCredentials } from '#auth';
 import { createHttpClient } from '#http';
+import { listenHere } from '../../support/listen.ts';
 
 const SECRET = 'eyJ-this-is-a-token';
 
@@ -19,13 +19,7 @@ async function registry(
     if (request.headers.authorization === `Bearer ${SECRET}`) return response.end('in');
     return response.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}",service="s"` }).end();
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return listenHere(t, server);
 }
 
 async function client(t: Test) {

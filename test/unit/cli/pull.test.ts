@@ -1,15 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { parseImageReference, parseRange } from '#oci';
 import { pullImage } from '../../../src/cli/image.ts';
 import { openLayout } from '../../../src/cli/layout.ts';
 import { openRegistry } from '../../../src/cli/registry.ts';
+import { listenHere } from '../../support/listen.ts';
 
 /** A registry that serves one image and can misbehave; only what a puller sees is real here. */
 interface Fixture {
@@ -90,13 +89,7 @@ async function serve(t: Test): Promise<Fixture> {
       .writeHead(200, { 'content-type': body.type, 'content-length': body.bytes.length })
       .end(body.bytes);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return Object.assign(served, { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+  return Object.assign(served, { url: await listenHere(t, server) });
 }
 
 async function open(t: Test, fixture: Fixture) {

@@ -9,23 +9,14 @@ import type { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { createHashing } from '#hashing';
 import { content } from '../../support/content.ts';
+import { metainfoOf } from '../../support/metainfo.ts';
 
 const closingChild = fileURLToPath(new URL('../../support/closing-child.ts', import.meta.url));
 const PIECE = 256 * 1024;
 const bytes = Buffer.concat([...content(3, 5 * PIECE + 77)]);
 const sha256 = createHash('sha256').update(bytes).digest('hex');
 
-function pieceHashes(): Buffer {
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < bytes.length; at += PIECE) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + PIECE))
-        .digest(),
-    );
-  }
-  return Buffer.concat(hashes);
-}
+const { pieces } = metainfoOf(bytes);
 
 t.test('hashes files in the pool', async (t) => {
   const hashing = createHashing();
@@ -33,7 +24,7 @@ t.test('hashes files in the pool', async (t) => {
   const file = path.join(t.testdir(), 'blob');
   await writeFile(file, bytes);
 
-  t.same(Buffer.from(await hashing.hashPieces(file, PIECE)), pieceHashes());
+  t.same(Buffer.from(await hashing.hashPieces(file, PIECE)), Buffer.from(pieces));
   t.equal(await hashing.digestFile(file, 'sha256'), sha256);
   const leaves = await hashing.hashLeaves(file, 1000, 'sha256');
   t.equal(leaves.digest, sha256);
@@ -44,7 +35,12 @@ t.test('hashes files in the pool', async (t) => {
   const damaged = Buffer.from(bytes);
   damaged[2 * PIECE + 5] = (damaged[2 * PIECE + 5] ?? 0) ^ 1;
   await writeFile(file, damaged);
-  t.same(await hashing.checkPieces(file, PIECE, pieceHashes(), [0, 2, 5, 99]), [true, false, true, false]);
+  t.same(await hashing.checkPieces(file, PIECE, Buffer.from(pieces), [0, 2, 5, 99]), [
+    true,
+    false,
+    true,
+    false,
+  ]);
 
   const many = await Promise.all(Array.from({ length: 20 }, () => hashing.digestFile(file, 'sha256')));
   t.equal(new Set(many).size, 1, 'jobs at the same time agree');

@@ -1,5 +1,5 @@
 /** Drafts at the origin: what is told as a blob comes, and until when. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import t, { type Test } from 'tap';
 import { createHashing } from '#hashing';
@@ -13,6 +13,7 @@ import {
   pieceLengthFor,
 } from '#torrent';
 import { createDrafts, type OriginDraft } from '../../../origin/drafts.ts';
+import { metainfoOf } from '../../support/metainfo.ts';
 import { openTestStore } from '../../support/store.ts';
 
 const LENGTH = 1_000_000;
@@ -43,18 +44,6 @@ function incomingOf(bytes: Buffer) {
     finish: finished.resolve,
     fail: finished.reject,
   };
-}
-
-function hashesOf(bytes: Buffer): Buffer {
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < bytes.length; at += PIECE) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + PIECE))
-        .digest(),
-    );
-  }
-  return Buffer.concat(hashes);
 }
 
 async function setUp(t: Test, options: { readonly lingerMs?: number; readonly isBusy?: () => boolean } = {}) {
@@ -113,7 +102,7 @@ t.test('the hash of a piece is told once its bytes are here, and the end once th
   t.equal(drafts.of(incoming), draft);
   const { infoHash } = draft.draft;
   const [first, late] = [follow(draft), follow(draft, 2)];
-  const hashes = hashesOf(bytes);
+  const hashes = metainfoOf(bytes).pieces;
   const store = drafts.seed(infoHash)?.store;
   const gained: number[] = [];
   const stop = store?.onPiece?.((piece) => gained.push(piece));
