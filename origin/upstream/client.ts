@@ -8,7 +8,13 @@
  */
 import { AuthFileError, type CredentialsFor, passwordIn, withAuthFiles, withCredentials } from '#auth';
 import { ConfigError } from '#config';
-import { createHttpClient, type HttpClient, type HttpRequestOptions, type HttpResponse } from '#http';
+import {
+  createHttpClient,
+  type HttpClient,
+  type HttpRequestOptions,
+  type HttpResponse,
+  restAfterFailure,
+} from '#http';
 import { OciError } from '#oci';
 import type { Logger } from '#telemetry';
 import type { UpstreamConfig } from './config.ts';
@@ -41,8 +47,6 @@ export interface UpstreamClient {
 }
 
 const MAX_REDIRECTS = 5;
-const MIN_BACKOFF_MS = 300;
-const MAX_BACKOFF_MS = 10_000;
 /** When a limited upstream does not say how long. */
 const LIMITED_MS = 30_000;
 const MAX_LIMITED_MS = 3_600_000;
@@ -154,7 +158,7 @@ export async function createUpstreamClient(
         }
         const cost = performance.now() - startedAt;
         reachable = false;
-        leftAloneUntil = performance.now() + Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, 2 * cost));
+        leftAloneUntil = performance.now() + restAfterFailure(cost);
         log.warn({ upstream: name, repository, path, err: error }, 'the upstream gave no usable answer');
         throw unavailable((error as Error).message, error);
       }

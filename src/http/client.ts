@@ -115,3 +115,14 @@ function throughProxies(
   const noProxy = given?.trim() === '*' ? '*' : [given, ...LOOPBACK].filter(Boolean).join(',');
   return new EnvHttpProxyAgent({ ...settings, requestTls: settings.connect, noProxy });
 }
+
+const MIN_REST_MS = 300;
+const MAX_REST_MS = 10_000;
+
+/**
+ * Milliseconds for which a server that failed is left alone: twice as long as the attempt took, so that a dead
+ * one costs its clients one wait and not one a request.
+ */
+export function restAfterFailure(costMs: number): number {
+  return Math.min(MAX_REST_MS, Math.max(MIN_REST_MS, 2 * costMs));
+}

@@ -5,7 +5,13 @@
  */
 
 export { readBody, receiveBody } from './body.ts';
-export { createHttpClient, type HttpClient, type HttpRequestOptions, type HttpResponse } from './client.ts';
+export {
+  createHttpClient,
+  type HttpClient,
+  type HttpRequestOptions,
+  type HttpResponse,
+  restAfterFailure,
+} from './client.ts';
 export { formatHostPort, type HostPort, parseHostPort } from './host-port.ts';
 export { ProblemError } from './problem.ts';
 export { type ByteSource, sendBody } from './send.ts';
