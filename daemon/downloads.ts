@@ -11,7 +11,7 @@ import {
   toOciError,
 } from './download.ts';
 import { type MetainfoSource, SMALL_BLOB_BYTES } from './metainfo-source.ts';
-import type { Ask } from './origin-client.ts';
+import type { Ask } from './origins.ts';
 import type { PullAccount } from './pull-account.ts';
 import type { Pulls } from './pulls.ts';
 import type { Repository } from './repository.ts';

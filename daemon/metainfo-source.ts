@@ -11,7 +11,9 @@ import type { BlobStore } from '#blobs';
 import { type Digest, type Manifest, OciError } from '#oci';
 import type { Logger } from '#telemetry';
 import { type Metainfo, type MetainfoCatalog, pieceLengthFor } from '#torrent';
-import type { Ask, OriginClient } from './origin-client.ts';
+import { forgetFirst } from './forget-first.ts';
+import type { OriginClient } from './origin-client.ts';
+import type { Ask } from './origins.ts';
 import { formatRepository, type Repository } from './repository.ts';
 import { feedOf, followDraft, type TorrentFeed } from './torrent-feed.ts';
 
@@ -115,12 +117,4 @@ export function createMetainfoSource(options: {
       await background;
     },
   };
-}
-
-/** Keeps a map small by dropping what was put first. */
-function forgetFirst(map: Map<string, unknown>, most: number): void {
-  for (const key of map.keys()) {
-    if (map.size <= most) return;
-    map.delete(key);
-  }
 }

@@ -6,7 +6,8 @@ import type { HttpBody } from '#http';
 import type { SwarmDownload } from '#swarm';
 import { pieceSize, type Torrent } from '#torrent';
 import type { PieceRun } from './fallback-policy.ts';
-import type { Ask, OriginClient } from './origin-client.ts';
+import type { OriginClient } from './origin-client.ts';
+import type { Ask } from './origins.ts';
 import type { Repository } from './repository.ts';
 
 /** One request takes at most this much, so that the choice of what is urgent is made anew often. */

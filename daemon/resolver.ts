@@ -9,7 +9,8 @@
 import { type Digest, type Manifest, OciError, parseManifest, type Reference, type Tag } from '#oci';
 import type { Logger } from '#telemetry';
 import type { CachedManifest, ManifestCache } from './manifest-cache.ts';
-import type { Ask, OriginClient } from './origin-client.ts';
+import type { OriginClient } from './origin-client.ts';
+import type { Ask } from './origins.ts';
 import { formatRepository, type Repository } from './repository.ts';
 import type { Rights } from './rights.ts';
 

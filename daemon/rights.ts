@@ -15,10 +15,12 @@
 import { type Digest, OciError, parseManifest } from '#oci';
 import type { Logger } from '#telemetry';
 import { type Client, toClient } from './client.ts';
+import { forgetFirst } from './forget-first.ts';
 import type { CachedManifest } from './manifest-cache.ts';
 import type { AgentMetrics } from './metrics.ts';
 import type { Openness } from './openness.ts';
-import type { Ask, OriginClient } from './origin-client.ts';
+import type { OriginClient } from './origin-client.ts';
+import type { Ask } from './origins.ts';
 import { formatRepository, type Repository } from './repository.ts';
 
 export interface RightsOptions {
@@ -201,12 +203,4 @@ export function createRights(options: {
       return known && performance.now() - known.at <= LENT_MS ? known.client : undefined;
     },
   };
-}
-
-/** Keeps a map small by dropping what was put first. */
-function forgetFirst(map: Map<string, unknown>, most: number): void {
-  for (const key of map.keys()) {
-    if (map.size <= most) return;
-    map.delete(key);
-  }
 }

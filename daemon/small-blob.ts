@@ -11,7 +11,8 @@ import type { Cache } from './cache.ts';
 import { isNoSpace } from './download.ts';
 import { SMALL_BLOB_BYTES } from './metainfo-source.ts';
 import type { AgentMetrics } from './metrics.ts';
-import type { Ask, OriginClient } from './origin-client.ts';
+import type { OriginClient } from './origin-client.ts';
+import type { Ask } from './origins.ts';
 import type { Repository } from './repository.ts';
 
 export async function fetchSmallBlob(

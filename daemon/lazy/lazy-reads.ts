@@ -6,9 +6,11 @@
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import type { Leaves } from '#torrent';
+import { forgetFirst } from '../forget-first.ts';
 import { SMALL_BLOB_BYTES } from '../metainfo-source.ts';
 import type { AgentMetrics } from '../metrics.ts';
-import type { Ask, OriginClient } from '../origin-client.ts';
+import type { OriginClient } from '../origin-client.ts';
+import type { Ask } from '../origins.ts';
 import { formatRepository, type Repository } from '../repository.ts';
 import { createLazyBlob, type FetchRun, type LazyBlob } from './lazy-blob.ts';
 import { fetchLeaves, WrongLeafError } from './leaf-fetch.ts';
@@ -88,9 +90,8 @@ export function createLazyReads(options: {
     `${formatRepository(repository)} ${digest}`;
 
   function refuse(repository: Repository, digest: Digest, ms: number): void {
-    const [oldest] = refusals.size >= KEPT_REFUSALS ? refusals.keys() : [];
-    if (oldest !== undefined) refusals.delete(oldest);
     refusals.set(refusalOf(repository, digest), performance.now() + ms);
+    forgetFirst(refusals, KEPT_REFUSALS);
   }
 
   function isRefused(repository: Repository, digest: Digest): boolean {

@@ -1,7 +1,8 @@
 /** Leaves from the origin: one ranged request for a run of them, each checked as soon as it is whole. */
 import type { Digest } from '#oci';
 import { isLeaf, type Leaves, leafSize } from '#torrent';
-import type { Ask, OriginClient } from '../origin-client.ts';
+import type { OriginClient } from '../origin-client.ts';
+import type { Ask } from '../origins.ts';
 import type { Repository } from '../repository.ts';
 
 const STRETCH_LEAVES = 8;
