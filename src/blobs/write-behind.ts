@@ -27,29 +27,42 @@ export function createWriteBehind(
   let chunks: Uint8Array[] = [];
   let bytes = 0;
   let startedAt = 0;
+  /** Writes what has come, though nothing follows it: somebody may be reading behind the writer. */
+  let timer: NodeJS.Timeout | undefined;
   let running = Promise.resolve();
 
-  const start = (): void => {
-    running = write(chunks, bytes);
-    // Whoever adds or flushes next is told.
-    running.catch(() => undefined);
+  const writeGathered = (): Promise<void> => {
+    clearTimeout(timer);
+    timer = undefined;
+    if (bytes === 0) return Promise.resolve();
+    const step = [chunks, bytes] as const;
+    startedAt = performance.now();
     chunks = [];
     bytes = 0;
-    startedAt = performance.now();
+    return write(...step);
+  };
+  const start = (): void => {
+    running = running.then(writeGathered);
+    // Whoever adds or flushes next is told.
+    running.catch(() => undefined);
   };
   return {
     async add(chunk) {
       chunks.push(chunk);
       bytes += chunk.length;
       const full = bytes >= STEP_BYTES || chunks.length >= STEP_CHUNKS;
-      if (!full && performance.now() - startedAt < STEP_MS) return;
-      await running;
+      const left = startedAt + STEP_MS - performance.now();
+      if (!full && left > 0) {
+        timer ??= setTimeout(start, left);
+        return;
+      }
+      const before = running;
       start();
+      await before;
     },
-    async flush() {
-      await running;
-      if (bytes > 0) start();
-      await running;
+    flush() {
+      start();
+      return running.finally(() => clearTimeout(timer));
     },
   };
 }

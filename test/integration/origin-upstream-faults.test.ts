@@ -195,7 +195,8 @@ t.test(
     for await (const chunk of whole.body as AsyncIterable<Buffer>) {
       chunks.push(chunk);
       length += chunk.length;
-      if (length >= 1_000_000) release();
+      // Of the 2,000,000 bytes that are here an answer in large parts may hold one part back.
+      if (length >= 900_000) release();
     }
     t.ok(Buffer.concat(chunks).equals(blob));
   },

@@ -144,6 +144,24 @@ t.test('two steps are in memory at most', async (t) => {
   t.same(steps, [MIB, MIB]);
 });
 
+t.test('what came is written though nothing follows it: others read behind the writer', async (t) => {
+  const steps: number[] = [];
+  let told = (): void => undefined;
+  const all = new Promise<void>((resolve) => {
+    told = resolve;
+  });
+  const behind = createWriteBehind(async (_chunks, bytes) => {
+    steps.push(bytes);
+    if (steps.length === 2) told();
+  });
+  await behind.add(Buffer.alloc(3));
+  await behind.add(Buffer.alloc(5));
+  await all;
+  t.same(steps, [3, 5]);
+  await behind.flush();
+  t.same(steps, [3, 5]);
+});
+
 t.test('a failed write is told to whoever comes next, and nothing is written after it', async (t) => {
   let calls = 0;
   const behind = createWriteBehind(async () => {
