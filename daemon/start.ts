@@ -5,7 +5,7 @@ import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
 import { type Admission, checkAdmission } from '#config';
 import { openDatabase } from '#database';
-import { createTrackerDiscovery } from '#discovery';
+import { createCombinedDiscovery, createOverlayDiscovery, createTrackerDiscovery } from '#discovery';
 import { createHashing } from '#hashing';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
 import {
@@ -14,6 +14,7 @@ import {
   type Identity,
   identityFile,
   loadIdentity,
+  type OverlayOptions,
   type Seed,
   type Swarm,
   type Transport,
@@ -37,6 +38,14 @@ import { createRights, type RightsOptions } from './rights.ts';
 import { startScrub } from './scrub.ts';
 import { createServes } from './serves.ts';
 import { registerStatus } from './status.ts';
+import {
+  createAnswers,
+  createAsks,
+  type DiscoveryConfig,
+  keepMembers,
+  recentBlobs,
+  registerTrackerlessMetrics,
+} from './trackerless/index.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
 export interface AgentConfig {
@@ -80,6 +89,8 @@ export interface AgentConfig {
   /** Requests of clients that are answered at once, and blobs that are fetched at once; more are refused with 503. */
   readonly maxRequests?: number | undefined;
   readonly maxDownloads?: number | undefined;
+  /** How members are found without a tracker. Default: they are not. */
+  readonly discovery?: DiscoveryConfig | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -142,16 +153,25 @@ export async function startAgent(
 
   // The swarm comes first: discovery tells its address. What the swarm finds damaged is dropped later.
   let drop = (_infoHash: InfoHash): void => undefined;
+  const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
+  const manifests = await openManifestCache(db, { maxTagAgeMs: staleTagsMs });
+  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
+  // Who may see what is here cannot be told of a member: so only what everybody may see is shared.
+  const mayTell = (): boolean => openness.openNow();
+  const overlay = config.discovery && {
+    ...{ dht: config.discovery.dht, mdns: config.discovery.mdns, advertise: config.advertise },
+    answer: createAnswers({ catalog, manifests, mayTell }),
+  };
   const transports = config.transports ?? DEFAULT_TRANSPORTS;
   const identity = transports.includes('libp2p') ? await loadIdentity(identityFile(config.data)) : undefined;
   const swarm = parts.adopt(
     await joinSwarm({
-      ...{ config, identity, transports, catalog, store, counters, log },
+      ...{ config, identity, transports, catalog, store, counters, overlay, log },
       drop: (infoHash) => drop(infoHash),
     }),
     (it) => it.close(),
   );
-  const discovery = parts.adopt(
+  const tracker = parts.adopt(
     createTrackerDiscovery({
       trackers: config.origins,
       client: http,
@@ -163,9 +183,36 @@ export async function startAgent(
     }),
     (it) => it.close(),
   );
+  const members = swarm.overlay;
+  const discovery = members
+    ? createCombinedDiscovery(
+        tracker,
+        parts.adopt(
+          createOverlayDiscovery({
+            overlay: members,
+            digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
+            recent: (most) => recentBlobs(store, catalog, most),
+            mayTell,
+            log,
+          }),
+          (it) => it.close(),
+        ),
+        { onNamed: members.introduce },
+      )
+    : tracker;
   drop = (infoHash) => discovery.drop([infoHash]);
+  if (members) {
+    const { bootstrap = [] } = config.discovery ?? {};
+    parts.adopt(await keepMembers({ db, overlay: members, bootstrap, log }), (it) => it.close());
+  }
+  const asks =
+    members &&
+    createAsks({
+      overlay: members,
+      metrics: registerTrackerlessMetrics(metrics, () => members.status()),
+      log,
+    });
 
-  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
   const origin = createOriginClient({
     origins: config.origins,
     http,
@@ -178,7 +225,9 @@ export async function startAgent(
   const settings = { ...DEFAULT_RIGHTS, ...config.rights };
   const rights = createRights({ settings, openness, origin, metrics: counters, log });
   const unfinished = openUnfinished({ db, store, catalog, log });
-  const held = parts.adopt(await listHeld({ catalog, unfinished, discovery, log }), (it) => it.close());
+  const held = parts.adopt(await listHeld({ catalog, unfinished, discovery: tracker, log }), (it) =>
+    it.close(),
+  );
   const ready = Promise.all([held.listed, store.counted]);
   const limitBytes = config.cacheSizeBytes;
   const freeBytes = async (): Promise<number> => {
@@ -207,6 +256,7 @@ export async function startAgent(
       metainfos,
       unfinished,
       pulls,
+      members: asks,
       onCached: (digest) => lazy.forget(digest),
     }),
     (it) => it.close(),
@@ -222,11 +272,11 @@ export async function startAgent(
     }),
     (it) => it.close(),
   );
-  const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
   const resolver = createResolver({
     origin,
-    cache: await openManifestCache(db, { maxTagAgeMs: staleTagsMs }),
+    cache: manifests,
     staleTagsMs,
+    members: asks,
     onImage: downloads.expect,
     rights,
     log,
@@ -282,11 +332,12 @@ function joinSwarm(options: {
   readonly catalog: MetainfoCatalog;
   readonly store: BlobStore;
   readonly counters: AgentMetrics;
+  readonly overlay: OverlayOptions | undefined;
   /** The blob is not ours to seed any more. */
   readonly drop: (infoHash: InfoHash) => void;
   readonly log: Logger;
 }): Promise<Swarm> {
-  const { config, identity, transports, catalog, store, counters, drop, log } = options;
+  const { config, identity, transports, catalog, store, counters, overlay, drop, log } = options;
   const { uploadRateBytesPerSecond, downloadRateBytesPerSecond } = config;
 
   /** Opening a blob compares its file with what was stored, and sets a changed one aside. */
@@ -304,6 +355,7 @@ function joinSwarm(options: {
     transports,
     ...(identity !== undefined && { identity }),
     ...(config.peerListen !== 'off' && { peerListen: config.peerListen }),
+    ...(overlay !== undefined && { overlay }),
     lookup: openSeed,
     ...(config.zone !== undefined && { zone: config.zone }),
     log: log.child({ part: 'swarm' }),
