@@ -90,16 +90,18 @@ export async function createOpenness(options: {
     return before || origin.open === undefined ? origin.asking : undefined;
   }
 
+  const openNow = (): boolean => [...origins.values()].every((origin) => origin.open === true);
+
   return {
     async open() {
       const waits = [...origins].map(([url, origin]) => refresh(url, origin));
       if (waits.some((wait) => wait !== undefined)) await Promise.all(waits);
-      return this.openNow();
+      return openNow();
     },
     doubt() {
       for (const origin of origins.values()) if (origin.open) origin.askedAt = Number.NEGATIVE_INFINITY;
     },
-    openNow: () => [...origins.values()].every((origin) => origin.open === true),
+    openNow,
     known: (url) => origins.get(url.replace(/\/+$/, ''))?.open,
   };
 }

@@ -191,7 +191,7 @@ export async function startAgent(
           createOverlayDiscovery({
             overlay: members,
             digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
-            recent: (most) => recentBlobs(store, catalog, most),
+            recent: config.discovery?.dht ? (most) => recentBlobs(store, catalog, most) : undefined,
             mayTell,
             log,
           }),

@@ -6,8 +6,8 @@
 export { createCombinedDiscovery } from './combined.ts';
 export {
   createOverlayDiscovery,
+  type HeldBlob,
   haveQuestion,
-  type OverlayDiscoveryOptions,
   providerKey,
 } from './overlay-discovery.ts';
 export type { Discovery, Membership } from './port.ts';

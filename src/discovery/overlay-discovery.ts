@@ -3,7 +3,7 @@
  *
  * What we hold is told to the DHT within a budget, so that 100,000 idle blobs cost no more than the budget does:
  * - the latest `BUDGET` blobs that came or were used are provided, the others are not (known members are asked for those);
- * - one after the other, with pauses, and each again twice a day;
+ * - one after the other, with pauses, and each again twice a day (after a start too: others keep what they were told a day);
  * - not when enough others provide the blob already.
  */
 import type { Digest } from '#oci';
@@ -19,8 +19,9 @@ export interface OverlayTiming {
   readonly renewPauseMs: number;
   /** How long what was told counts before it is told again. */
   readonly renewMs: number;
-  /** Between two looks whether anybody can be told. */
+  /** Between two looks whether anybody can be told, and whether they may be. */
   readonly waitMs: number;
+  readonly restMs: number;
   readonly searchMs: number;
   /** Pauses of the searches that are repeated while hardly anybody is known. */
   readonly againMs: readonly number[];
@@ -28,9 +29,10 @@ export interface OverlayTiming {
 
 const TIMING: OverlayTiming = {
   newPauseMs: 20,
-  renewPauseMs: 500,
+  renewPauseMs: 5_000,
   renewMs: 12 * 3_600_000,
   waitMs: 1_000,
+  restMs: 5_000,
   searchMs: 5_000,
   againMs: [1_000, 2_000, 4_000, 8_000, 30_000],
 };
@@ -50,12 +52,17 @@ export const providerKey = (digest: Digest): string => `blob ${digest}`;
 /** Asked of a member: whether it has the blob, or a part of it. */
 export const haveQuestion = (digest: Digest): string => `have ${digest}`;
 
+export interface HeldBlob {
+  readonly infoHash: InfoHash;
+  readonly digest: Digest;
+}
+
 export interface OverlayDiscoveryOptions {
   readonly overlay: Overlay;
   /** The digest behind an infohash that we hold. */
   readonly digestOf: (infoHash: InfoHash) => Promise<Digest | undefined>;
-  /** Blobs that were used lately, the latest first; read once, at most so many. */
-  readonly recent: (most: number) => Promise<readonly InfoHash[]>;
+  /** Blobs that were used lately, the latest first; read once, at most so many. Undefined: nobody is told what we hold. */
+  readonly recent: ((most: number) => Promise<readonly HeldBlob[]>) | undefined;
   /** Whether others may learn what we hold; asked each time. */
   readonly mayTell: () => boolean;
   readonly log: Logger;
@@ -114,14 +121,20 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
     return undefined;
   }
 
-  async function keepTelling(): Promise<void> {
-    for (const infoHash of (await options.recent(BUDGET)).toReversed()) fresh.add(infoHash);
+  async function keepTelling(recent: NonNullable<OverlayDiscoveryOptions['recent']>): Promise<void> {
+    while (!stop.signal.aborted && !overlay.searchable) await pause.wait(timing.waitMs, stop.signal);
+    if (stop.signal.aborted) return;
+    for (const { infoHash, digest } of (await recent(BUDGET)).toReversed()) {
+      if (!fresh.has(infoHash)) told.set(infoHash, { digest, at: Number.NEGATIVE_INFINITY });
+    }
     while (!stop.signal.aborted) {
       const due = nextDue();
       if (due === undefined) {
         await pause.wait(Math.min(timing.renewMs, 60_000), stop.signal);
-      } else if (!overlay.searchable || !mayTell()) {
+      } else if (!overlay.searchable) {
         await pause.wait(timing.waitMs, stop.signal);
+      } else if (!mayTell()) {
+        await pause.wait(timing.restMs, stop.signal);
       } else {
         fresh.delete(due.infoHash);
         await tell(due.infoHash);
@@ -129,7 +142,7 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
       }
     }
   }
-  const telling = keepTelling().catch((error: unknown) =>
+  const telling = (options.recent ? keepTelling(options.recent) : Promise.resolve()).catch((error: unknown) =>
     log.error({ err: error }, 'blobs are not told to the DHT any more'),
   );
 
@@ -194,6 +207,7 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
       return { complete: end, leave: end };
     },
     hold(infoHashes) {
+      if (!options.recent) return;
       for (const infoHash of infoHashes) if (!told.has(infoHash)) fresh.add(infoHash);
       keepBudget();
       pause.wake();

@@ -40,6 +40,7 @@ export {
   type Metainfo,
   MetainfoError,
   type MetainfoSources,
+  NO_SOURCES,
   parseMetainfo,
   pieceCount,
   pieceHash,

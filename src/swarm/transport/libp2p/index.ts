@@ -6,6 +6,7 @@ export {
   createLibp2pNode,
   type Libp2pNode,
   type Libp2pOptions,
+  type LibraryParts,
   type NodeAddress,
   PROTOCOL,
   released,
