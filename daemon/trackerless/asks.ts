@@ -50,8 +50,8 @@ const ENOUGH_OFFERS = 5;
 const MAX_EMPTY_RECORDS = 8;
 const MAX_COUNTED = 4_096;
 
-export const manifestQuestion = (digest: Digest): string => `manifest ${digest}`;
-export const metainfoQuestion = (digest: Digest): string => `metainfo ${digest}`;
+const manifestQuestion = (digest: Digest): string => `manifest ${digest}`;
+const metainfoQuestion = (digest: Digest): string => `metainfo ${digest}`;
 
 interface Answer<T> {
   readonly member: PeerAddress;

@@ -15,7 +15,7 @@ import type { Asks, Offer } from './asks.ts';
 /** Offers that are tried for one request. */
 const MAX_OFFERS = 4;
 
-export interface OfferedBlob {
+interface OfferedBlob {
   readonly context: DownloadContext;
   readonly members: Asks;
   readonly unfinished: Unfinished;

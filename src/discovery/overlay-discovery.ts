@@ -13,7 +13,7 @@ import type { InfoHash } from '#torrent';
 import { createPause } from './pause.ts';
 import type { Discovery, Membership } from './port.ts';
 
-export interface OverlayTiming {
+interface OverlayTiming {
   /** Between two blobs that are told: those that came just now, and those that are told again. */
   readonly newPauseMs: number;
   readonly renewPauseMs: number;
@@ -57,7 +57,7 @@ export interface HeldBlob {
   readonly digest: Digest;
 }
 
-export interface OverlayDiscoveryOptions {
+interface OverlayDiscoveryOptions {
   readonly overlay: Overlay;
   /** The digest behind an infohash that we hold. */
   readonly digestOf: (infoHash: InfoHash) => Promise<Digest | undefined>;

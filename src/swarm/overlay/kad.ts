@@ -15,7 +15,7 @@ import type { Book } from './book.ts';
 import { createRecords } from './records.ts';
 
 /** Of a cluster, not of the public network: other nodes are never met. */
-export const KAD_PROTOCOL = '/shoal/kad/1.0.0';
+const KAD_PROTOCOL = '/shoal/kad/1.0.0';
 
 const SHA2_256 = 0x12;
 const RAW = 0x55;

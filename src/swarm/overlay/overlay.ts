@@ -17,7 +17,7 @@ import type { Lan } from './lan.ts';
 import type { Overlay, OverlayOptions } from './port.ts';
 
 /** Questions of members to each other, and the greeting. */
-export const ASK_PROTOCOL = '/shoal/metainfo/1.0.0';
+const ASK_PROTOCOL = '/shoal/metainfo/1.0.0';
 
 const DIAL_DEADLINE_MS = 3_000;
 const GREETING_DEADLINE_MS = 3_000;

@@ -14,7 +14,7 @@ const MAX_OF_PROVIDER = 1_024;
 /** Providers of one key; more are of no use to who asks. */
 const MAX_OF_KEY = 64;
 
-export interface Records {
+interface Records {
   /** All that the library uses of a datastore. */
   readonly datastore: Pick<Datastore, 'put' | 'get' | 'has' | 'delete' | 'query'>;
   readonly size: number;

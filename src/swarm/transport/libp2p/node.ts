@@ -50,7 +50,7 @@ export interface NodeAddress {
   readonly peerId: string;
 }
 
-export interface Patience {
+interface Patience {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
 }
