@@ -107,33 +107,40 @@ export function createAsks(options: {
     const named: PeerAddress[] = [];
     const known = overlay.members().slice(0, MAX_ASKED);
     const asked = new Set<string>();
+    /** Those that the DHT names, and those that do not have it: who is both has an empty record. */
+    const namedIds = new Set<string>();
+    const without = new Set<string>();
     const finished = Promise.withResolvers<void>();
     let running = 0;
     let searching = true;
     signal.addEventListener('abort', () => finished.resolve());
     overlay.listen();
 
-    function next(): { readonly member: PeerAddress; readonly isNamed: boolean } | undefined {
-      for (const [list, isNamed] of [
-        [named, true],
-        [known, false],
-      ] as const) {
+    function next(): PeerAddress | undefined {
+      for (const list of [named, known]) {
         for (let member = list.shift(); member !== undefined; member = list.shift()) {
-          const peerId = member.libp2p?.peerId ?? '';
+          const peerId = idOf(member);
           if (asked.has(peerId)) continue;
           asked.add(peerId);
-          return { member, isNamed };
+          return member;
         }
       }
       return undefined;
     }
 
-    async function askOne(member: PeerAddress, isNamed: boolean): Promise<void> {
+    function note(member: PeerAddress, where: Set<string>): void {
+      const peerId = idOf(member);
+      if (where.has(peerId)) return;
+      where.add(peerId);
+      if (namedIds.has(peerId) && without.has(peerId)) noteEmptyRecord(member, digest);
+    }
+
+    async function askOne(member: PeerAddress): Promise<void> {
       const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_DEADLINE_MS)]);
       const bytes = await overlay.ask(member, ask.question, { maxBytes: ask.maxBytes, signal: within });
       if (signal.aborted) return;
       if (bytes === undefined) {
-        if (isNamed && what === 'metainfo') noteEmptyRecord(member, digest);
+        if (what === 'metainfo') note(member, without);
         return;
       }
       const value = ask.read(bytes);
@@ -147,10 +154,8 @@ export function createAsks(options: {
         const candidate = next();
         if (candidate === undefined) break;
         running += 1;
-        askOne(candidate.member, candidate.isNamed)
-          .catch((error: unknown) =>
-            log.debug({ peer: candidate.member.libp2p?.peerId, err: error }, 'not asked'),
-          )
+        askOne(candidate)
+          .catch((error: unknown) => log.debug({ peer: idOf(candidate), err: error }, 'not asked'))
           .finally(() => {
             running -= 1;
             goOn();
@@ -162,6 +167,7 @@ export function createAsks(options: {
     goOn();
     for await (const member of overlay.providers(providerKey(digest), signal)) {
       named.push(member);
+      note(member, namedIds);
       goOn();
     }
     searching = false;
@@ -213,6 +219,8 @@ export function createAsks(options: {
     },
   };
 }
+
+const idOf = (member: PeerAddress): string => member.libp2p?.peerId ?? '';
 
 function parsed(bytes: Buffer): Manifest {
   try {

@@ -136,7 +136,6 @@ t.test('wrong metainfo, with bytes that fit it', async (t) => {
     answer: (question) =>
       question === `metainfo ${digest}` ? encodeMetainfo(garbage.metainfo) : Buffer.from('yes'),
   });
-  const alone = await agentWith(t, origin, [liar.multiaddr]);
   const holder = await agentWith(t, origin, []);
   const agent = await agentWith(t, origin, [liar.multiaddr, multiaddrOf(holder)]);
   await pushBlob(origin.url, 'team/app', bytes);
@@ -144,15 +143,26 @@ t.test('wrong metainfo, with bytes that fit it', async (t) => {
   await until(async () => (await holder.metric('shoal_cache_blobs')) === 1);
   await origin.close();
 
-  const refused = await pull(`${alone.url}/v2/team/app/blobs/${digest}`);
-  t.equal(refused.status, 503, 'of a wrong blob nobody gets a byte');
-  t.equal(await alone.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
-  t.equal(await alone.metric('shoal_cache_blobs'), 0);
-
   const right = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
   t.equal(right.status, 200);
   t.equal(`sha256:${right.sha256}`, digest, 'beside an honest member the same pull is right');
   t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
+});
+
+t.test('wrong metainfo, with bytes that fit it, and nobody who knows better', async (t) => {
+  const origin = await originHere(t);
+  const digest = sha256DigestOf(someBytes(100));
+  const garbage = wrongMetainfo(digest, MIB);
+  const liar = await liarHere(t, { garbage, answer: () => encodeMetainfo(garbage.metainfo) });
+  const agent = await agentWith(t, origin, [liar.multiaddr]);
+  await origin.close();
+  const refused = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+  t.equal(refused.status, 503, 'of a wrong blob nobody gets a byte');
+  t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
+  t.equal(await agent.metric('shoal_cache_blobs'), 0);
+  const asked = liar.questions.length;
+  t.equal((await pull(`${agent.url}/v2/team/app/blobs/${digest}`)).status, 503);
+  t.equal(liar.questions.length, asked, 'the liar is not asked again');
 });
 
 t.test('metainfo that is none, or of another blob', async (t) => {
