@@ -35,7 +35,9 @@ export function createLogins(options: {
   const limiter = createLoginLimiter(options.limits ?? LOGIN_LIMITS, now);
   const bcrypt = createBcrypt();
   const secret = randomBytes(32);
-  const remembered = createBoundedMap<string, { readonly hash: string; readonly until: number }>(MAX_REMEMBERED);
+  const remembered = createBoundedMap<string, { readonly hash: string; readonly until: number }>(
+    MAX_REMEMBERED,
+  );
   const comparing = new Map<string, Promise<boolean>>();
   const results = options.metrics.counter<'result'>({
     name: 'shoal_origin_logins_total',

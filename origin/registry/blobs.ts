@@ -161,5 +161,8 @@ async function answerWith(
     return;
   }
   const span = range ? { start: range.start, end: range.end + 1 } : { start: 0, end: size };
-  await sendBody(reply, reader, span, (bytes) => registry.countPayload('out', bytes));
+  const { read, slow = false } = reader;
+  // What still comes from an upstream is not yet known to be what its name says.
+  const source = { read, slow, name: slow ? undefined : digest };
+  await sendBody(reply, source, span, (bytes) => registry.countPayload('out', bytes));
 }

@@ -12,7 +12,9 @@ export interface Absent {
 }
 
 export function createAbsent(keptMs: number): Absent {
-  const kept = createBoundedMap<string, { readonly answer: OciError | 'unknown'; readonly until: number }>(MAX_KEPT);
+  const kept = createBoundedMap<string, { readonly answer: OciError | 'unknown'; readonly until: number }>(
+    MAX_KEPT,
+  );
   return {
     get(key) {
       const found = kept.get(key);
