@@ -19,6 +19,8 @@ export interface ByteSource {
   read(position: number, into: Uint8Array): Promise<void>;
   /** The first bytes may be long in coming: the client gets the status and the headers before them. */
   readonly slow?: boolean;
+  /** The most that is worth waiting for at a time from there, bytes. Default: as much as is sent at once. */
+  readonly stepAt?: (position: number) => number;
 }
 
 /**
@@ -48,7 +50,7 @@ export async function sendBody(
   }
   try {
     for (let at = start; at < end && !raw.destroyed; ) {
-      const part = flow.nextPart(end - at);
+      const part = flow.nextPart(Math.min(end - at, source.stepAt?.(at) ?? Number.POSITIVE_INFINITY));
       await source.read(at, part);
       begin();
       flow.send(part);
