@@ -27,9 +27,9 @@ const CONTENT = [
   'LICENSE',
   'package.json',
 ] as const;
-/** Of dependencies: nothing that runs. */
+/** Of dependencies: files that nothing runs. Licences stay, also those that are called LICENSE.md. */
 const CHAFF =
-  /\.(?:d\.[cm]?ts|[cm]?js\.map|ts\.map|md|markdown|flow)$|(?:^|\/)(?:\.github|benchmark|docs?|examples?|tests?|__tests__)$/i;
+  /\.(?:d\.[cm]?ts|[cm]?[jt]s\.map)$|^(?:readme|changelog|history|contributing|upgrading)(?:\.(?:md|markdown|txt))?$/i;
 const PROGRAMS = ['agent', 'origin', 'tracker'] as const;
 const MAX_OUTPUT = 64 * 1024 * 1024;
 
@@ -88,15 +88,9 @@ async function stageProgram(program: string): Promise<void> {
 async function prune(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const at = path.join(folder, entry.name);
-    if (CHAFF.test(entry.name) && !isPackage(folder)) await rm(at, { recursive: true, force: true });
-    else if (entry.isDirectory()) await prune(at);
+    if (entry.isDirectory()) await prune(at);
+    else if (CHAFF.test(entry.name)) await rm(at);
   }
-}
-
-/** Whether the entries of this folder are packages, which may be called what they like. */
-function isPackage(folder: string): boolean {
-  const name = path.basename(folder);
-  return name === 'node_modules' || name.startsWith('@');
 }
 
 /** What the system looks for in its own places. */
