@@ -19,6 +19,8 @@ export interface ByteSource {
   read(position: number, into: Uint8Array): Promise<void>;
   /** The first bytes may be long in coming: the client gets the status and the headers before them. */
   readonly slow?: boolean;
+  /** The most that is worth waiting for at a time from there, bytes. Default: as much as is sent at once. */
+  readonly stepAt?: (position: number) => number;
   /** Names the bytes, as a digest does: answers that send the same at the same time share what they read. */
   readonly name?: string | undefined;
 }
@@ -53,7 +55,8 @@ export async function sendBody(
   }
   try {
     for (let at = start; at < end && !raw.destroyed; ) {
-      const part = await flow.nextPart(at, end - at);
+      const most = Math.min(end - at, source.stepAt?.(at) ?? Number.POSITIVE_INFINITY);
+      const part = await flow.nextPart(at, most);
       begin();
       flow.send(part);
       at += part.bytes.length;
