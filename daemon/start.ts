@@ -4,6 +4,7 @@ import path from 'node:path';
 import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
 import {
+  checkStanding,
   createRefusals,
   exposeMembership,
   type Membership,
@@ -130,6 +131,7 @@ export async function startAgent(
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
+  if (admission === 'token') await checkStanding({ data: config.data, joinTokenFile: config.joinTokenFile });
   await using parts = new AsyncDisposableStack();
 
   await mkdir(config.data, { recursive: true });

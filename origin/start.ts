@@ -14,7 +14,7 @@ import { createTracker } from '#tracker';
 import { type AccessConfig, openAccess } from './access/index.ts';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
-import { openCluster } from './cluster/index.ts';
+import { demandKey, openCluster } from './cluster/index.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
 import { createDrafts, type Drafts } from './drafts.ts';
 import { createExclusive } from './exclusive.ts';
@@ -103,6 +103,10 @@ export async function startOrigin(
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
+  const key =
+    decided.admission === 'open'
+      ? undefined
+      : await demandKey(config.data, config.clusterKeyFile, wantsCluster(decided, config.admission));
   const upstreamConfigs = config.upstreams ?? [];
   checkExposure(upstreamConfigs, config.access);
   const startedAt = Date.now();
@@ -162,17 +166,15 @@ export async function startOrigin(
   );
   const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
   const cluster =
-    decided.admission === 'open'
-      ? undefined
-      : parts.adopt(
-          await openCluster({
-            ...{ keyFile: config.clusterKeyFile, data: config.data, db, log, metrics },
-            lifetimeMs: config.membershipLifetimeMs ?? MEMBERSHIP_MS,
-            hasAccess: config.access !== undefined,
-            wanted: wantsCluster(decided, config.admission),
-          }),
-          (it) => it.close(),
-        );
+    key &&
+    parts.adopt(
+      await openCluster({
+        ...{ key, db, log, metrics },
+        lifetimeMs: config.membershipLifetimeMs ?? MEMBERSHIP_MS,
+        hasAccess: config.access !== undefined,
+      }),
+      (it) => it.close(),
+    );
   const users = parts.adopt(
     await openAccess(config.access, {
       data: config.data,

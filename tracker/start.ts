@@ -1,6 +1,7 @@
 /** The tracker as a program of its own, for blobs that origins elsewhere hold. */
 import { type CredentialsFor, withCredentials } from '#auth';
 import {
+  checkStanding,
   createGuard,
   createRefusals,
   exposeMembership,
@@ -67,6 +68,7 @@ export async function startTracker(
   });
   const startedAt = Date.now();
   const data = config.data ?? '.';
+  if (admission === 'token') await checkStanding({ data, joinTokenFile: config.joinTokenFile });
   await using parts = new AsyncDisposableStack();
   const bare = await createHttpClient({ caFile: config.caFile, connectTimeoutMs: 1_500 });
   parts.defer(() => bare.close());

@@ -12,6 +12,7 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import {
+  type ClusterKey,
   checkClusterPasskey,
   clusterKeyFile,
   createGuard,
@@ -52,29 +53,33 @@ const OPEN =
   /^\/(?:healthz|readyz|metrics|announce|scrape|api\/v1\/openapi\.json|api\/v1\/cluster(?:\/(?:join|renew|revocations))?)$/;
 const MEMBERS = /^\/api\/v1\/(?:agents|torrents)\/:/;
 
-/** @throws ConfigError when there is no key; `wanted` says why there should be one */
+/** The cluster's key. @throws ConfigError when there is none; `wanted` says why there should be one */
+export async function demandKey(
+  data: string,
+  keyFile: string | undefined,
+  wanted: string,
+): Promise<ClusterKey> {
+  const file = keyFile ?? clusterKeyFile(data);
+  const key = await readClusterKey(file);
+  if (key !== undefined) return key;
+  throw new ConfigError([
+    `${wanted}: make its key with 'shoal cluster init --data ${data}', or copy cluster.key of another origin to ` +
+      `${file}; or pass --admission open to let everybody in`,
+  ]);
+}
+
 export async function openCluster(options: {
-  readonly keyFile: string | undefined;
-  readonly data: string;
+  readonly key: ClusterKey;
   readonly db: Database;
   readonly lifetimeMs: number;
   /** Whether there are users and rules. */
   readonly hasAccess: boolean;
-  readonly wanted: string;
   readonly now?: () => number;
   readonly log: Logger;
   readonly metrics: Metrics;
 }): Promise<OriginCluster> {
-  const { data, db, lifetimeMs, hasAccess, log, metrics } = options;
+  const { key, db, lifetimeMs, hasAccess, log, metrics } = options;
   const now = options.now ?? Date.now;
-  const file = options.keyFile ?? clusterKeyFile(data);
-  const key = await readClusterKey(file);
-  if (key === undefined) {
-    throw new ConfigError([
-      `${options.wanted}: make its key with 'shoal cluster init --data ${data}', or copy cluster.key of another origin to ` +
-        `${file}; or pass --admission open to let everybody in`,
-    ]);
-  }
   const authority = await openAuthority({ key, db, lifetimeMs, now, log });
   const { cluster } = authority;
   const refused = createRefusals(metrics, log);

@@ -13,6 +13,7 @@ export { type Cluster, createCluster } from './cluster.ts';
 export { createGuard, type Guard } from './guard.ts';
 export { type ClusterKey, clusterKeyFile, initCluster, memberKey, readClusterKey } from './keys.ts';
 export {
+  checkStanding,
   JOIN_PATH,
   JOIN_PROOF_HEADER,
   type Membership,

@@ -62,6 +62,7 @@ export interface MembershipOptions {
   readonly now?: () => number;
 }
 
+const KEPT_FILE = 'membership.json';
 const MAX_TOKEN_BYTES = 4_096;
 const MAX_ANSWER_BYTES = 64 * 1024;
 const MAX_REVOCATIONS_BYTES = 16 * 1024 * 1024;
@@ -81,6 +82,31 @@ interface Held extends Member {
   readonly text: string;
 }
 
+/** Where a program stands at its start: the cluster that it belongs to, or means to join. */
+interface Standing {
+  readonly id: string;
+  readonly before: z.infer<typeof kept> | undefined;
+}
+
+/**
+ * What a start needs, before anything is made.
+ * @throws ConfigError without a token and anything kept, or for a token that is none
+ */
+export async function checkStanding(
+  options: Pick<MembershipOptions, 'data' | 'joinTokenFile'>,
+): Promise<Standing> {
+  const { data, joinTokenFile } = options;
+  const before = await readKept(path.join(data, KEPT_FILE));
+  const token = joinTokenFile === undefined ? undefined : await readToken(joinTokenFile);
+  if (token instanceof Error && before === undefined) throw token;
+  const id = (token instanceof Error ? undefined : token?.clusterId) ?? before?.cluster;
+  if (id !== undefined) return { id, before };
+  throw new ConfigError([
+    "admission: token needs --join-token-file FILE, with what 'shoal cluster join-token' prints at the origin; " +
+      'or --admission open, on a network where everybody may take part',
+  ]);
+}
+
 /**
  * Reads what is kept and goes on from there in the background.
  * @throws ConfigError without a token and anything kept, or for a token that is none
@@ -88,18 +114,9 @@ interface Held extends Member {
 export async function openMembership(options: MembershipOptions): Promise<Membership> {
   const { identity, role, origins, log, joinTokenFile } = options;
   const now = options.now ?? Date.now;
-  const file = path.join(options.data, 'membership.json');
+  const file = path.join(options.data, KEPT_FILE);
   const key = signingKey(identity);
-  const before = await readKept(file);
-  const token = joinTokenFile === undefined ? undefined : await readToken(joinTokenFile);
-  if (token instanceof Error && before === undefined) throw new ConfigError([token.message]);
-  const id = (token instanceof Error ? undefined : token?.clusterId) ?? before?.cluster;
-  if (id === undefined) {
-    throw new ConfigError([
-      "admission: token needs --join-token-file FILE, with what 'shoal cluster join-token' prints at the origin; " +
-        'or --admission open, on a network where everybody may take part',
-    ]);
-  }
+  const { id, before } = await checkStanding(options);
   const cluster = createCluster(id, now);
   const stop = new AbortController();
   let held: Held | undefined;
