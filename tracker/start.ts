@@ -105,8 +105,11 @@ export async function startTracker(
   if (guard !== undefined) {
     registerRevocations(http.app, guard);
     http.app.addHook('onRequest', async ({ raw, routeOptions }) => {
-      if (!/^\/api\/v1\/(?:agents|status)$/.test(routeOptions.url ?? '') || isFromHere(raw)) return;
-      throw new ProblemError(403, 'Forbidden', 'this is told to this machine alone');
+      const route = routeOptions.url ?? '';
+      if (!route.startsWith('/api/v1/') || route.startsWith('/api/v1/cluster/')) return;
+      if (/^\/api\/v1\/(?:agents|torrents)\/:/.test(route)) await guard.demand(raw);
+      else if (!isFromHere(raw))
+        throw new ProblemError(403, 'Forbidden', 'this is told to its own machine alone');
     });
   }
   tracker.register(http.app);
