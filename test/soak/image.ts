@@ -4,7 +4,7 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -46,18 +46,13 @@ t.test('the image runs as an agent, and a pull goes through it', async (t) => {
   const origin = await startProgram(t, 'origin');
   await pushRunnableImage(origin.url, 'library/imaged', 'v1', 3 << 20);
   const listen = `127.0.0.1:${await freePort()}`;
-  const confined = [
-    '--read-only',
-    '--cap-drop=all',
-    '--user=10001:10001',
-    '--network=host',
-    '--cgroups=disabled',
-  ];
-  const scratch = [
-    '--tmpfs=/tmp',
-    '--mount=type=tmpfs,destination=/data,tmpfs-mode=1777',
-    '--env=NODE_COMPILE_CACHE=/tmp',
-  ];
+  const data = path.join(home, 'data');
+  await mkdir(data);
+  await chown(data, 10_001, 10_001);
+  const confined = ['--read-only', '--cap-drop=all', '--user=10001:10001', '--network=host'];
+  // Not more than this machine lets anybody have.
+  const limits = ['--ulimit=nofile=16384:16384', '--ulimit=nproc=4096:4096'];
+  const scratch = ['--tmpfs=/tmp', `--volume=${data}:/data`, '--env=NODE_COMPILE_CACHE=/tmp', ...limits];
   const swarm = ['--peer-listen=127.0.0.1:0', '--bittorrent-listen=127.0.0.1:0'];
   const agent = ['agent', `--origin=${origin.url}`, `--listen=${listen}`, '--data=/data', ...swarm];
   const flags = ['--cgroup-manager', 'cgroupfs', '--runtime', 'runc'];
@@ -79,6 +74,10 @@ t.test('the image runs as an agent, and a pull goes through it', async (t) => {
     { stdio: ['ignore', 'ignore', 'inherit'] },
   );
   const ended = once(child, 'exit');
+  t.teardown(async () => {
+    child.kill('SIGTERM');
+    await ended;
+  });
   for (let attempt = 0; attempt < READY_ATTEMPTS && child.exitCode === null; attempt += 1) {
     const ready = await fetch(`http://${listen}/readyz`).then(
       ({ ok }) => ok,
@@ -88,7 +87,7 @@ t.test('the image runs as an agent, and a pull goes through it', async (t) => {
     await delay(100);
   }
   const pulled = await runShoal(['pull', 'docker.io/library/imaged:v1', '--agent', `http://${listen}`]);
-  t.match(pulled, { code: 0, stdout: /all digests right/ });
+  if (!t.match(pulled, { code: 0, stdout: /all digests right/ })) return;
   await podman('stop', '--time', '30', name);
   t.strictSame(await ended, [0, null], 'it drains and ends by itself');
 });

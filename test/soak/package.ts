@@ -32,8 +32,8 @@ t.test('dpkg -i to the first mirrored pull, and back', async (t) => {
   const root = path.join(home, 'root');
   await run('debootstrap', ['--variant=minbase', 'bookworm', root], QUIET);
 
-  /** As on a machine of its own: its root folder, with /proc and /dev, gone when the command ends. */
-  const mounts = `mount -t proc proc '${root}/proc' && mount --rbind /dev '${root}/dev'`;
+  /** As on a machine of its own: its root folder, a mount as podman wants it, with /proc and /dev; gone when the command ends. */
+  const mounts = `mount --bind '${root}' '${root}' && mount -t proc proc '${root}/proc' && mount --rbind /dev '${root}/dev'`;
   const inside = (...command: string[]): readonly [string, string[]] => [
     'unshare',
     [
