@@ -39,11 +39,19 @@ export async function answerLazily(
   context.metrics.lazyRead(ready ? from : 'blob');
   if (!ready) return false;
   chooseRange(exchange, digest, blob.length);
+  let sent = 0;
   try {
-    await sendBody(reply, blob, spanOf(range), (bytes) => context.metrics.mirrorBytes('origin', bytes));
+    await sendBody(reply, blob, spanOf(range), (bytes) => {
+      context.metrics.mirrorBytes('origin', bytes);
+      sent += bytes;
+    });
   } catch {
     // Cut, or not begun: the client's next request, or this one, is answered by the download.
     return reply.raw.headersSent || reply.raw.destroyed;
+  } finally {
+    if (sent > 0) {
+      context.serves.lazyRead(repository, digest, { from, bytes: sent, wallMs: reply.elapsedTime });
+    }
   }
   return true;
 }
