@@ -39,20 +39,14 @@ export async function answerLazily(
   context.metrics.lazyRead(ready ? from : 'blob');
   if (!ready) return false;
   chooseRange(exchange, digest, blob.length);
-  let sent = 0;
   try {
-    await sendBody(reply, blob, spanOf(range), (bytes) => {
-      context.metrics.mirrorBytes('origin', bytes);
-      sent += bytes;
-    });
+    await sendBody(reply, blob, spanOf(range), (bytes) => context.metrics.mirrorBytes('origin', bytes));
   } catch {
     // Cut, or not begun: the client's next request, or this one, is answered by the download.
     return reply.raw.headersSent || reply.raw.destroyed;
-  } finally {
-    if (sent > 0) {
-      context.serves.lazyRead(repository, digest, { from, bytes: sent, wallMs: reply.elapsedTime });
-    }
   }
+  const bytes = range.end - range.start + 1;
+  context.serves.lazyRead(repository, digest, { from, bytes, wallMs: reply.elapsedTime });
   return true;
 }
 
