@@ -24,6 +24,7 @@ export type {
   SeedStore,
   Swarm,
   SwarmDownload,
+  SwarmMembership,
   SwarmObserver,
   SwarmOptions,
   Transport,

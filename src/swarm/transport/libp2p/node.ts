@@ -8,8 +8,9 @@ import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
 import type { KadDHTComponents } from '@libp2p/kad-dht';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { createLibp2p } from 'libp2p';
-import type { Identity } from '../../port.ts';
+import type { Identity, SwarmMembership } from '../../port.ts';
 import type { Connection } from '../connection.ts';
+import { createMemberships, MEMBER_PROTOCOL } from './memberships.ts';
 import { createMuxerFactory } from './muxer.ts';
 import { Negotiation } from './negotiation.ts';
 import { createNoise } from './noise.ts';
@@ -35,6 +36,8 @@ export interface Libp2pOptions {
   readonly listen: { readonly host: string; readonly port: number } | undefined;
   /** Whether a member with this peer id takes part. Default: everybody. */
   readonly admit?: (peerId: string) => boolean;
+  /** Admission to a cluster; without it everybody who `admit` lets through takes part. */
+  readonly membership?: SwarmMembership | undefined;
   /** A stream that another member opened; must be attached to or closed. */
   readonly accept: (connection: Connection) => void;
   /** Connections (members, not streams). Default 500. */
@@ -82,10 +85,9 @@ export interface Libp2pNode {
 }
 
 /** What libp2p has made and its services build on. */
-export type LibraryParts = Pick<
-  KadDHTComponents,
-  'peerId' | 'privateKey' | 'registrar' | 'events' | 'logger'
->;
+export interface LibraryParts extends Pick<KadDHTComponents, 'peerId' | 'privateKey' | 'events' | 'logger'> {
+  readonly registrar: Pick<KadDHTComponents['registrar'], 'handle' | 'unhandle'>;
+}
 
 /** Starts a node; resolves when it listens. Rejects when the address cannot be bound. */
 export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNode> {
@@ -122,10 +124,52 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
   });
   const { parts } = made;
   if (parts === undefined) throw new Error('libp2p made no services');
-  await node.handle(PROTOCOL, (stream) => options.accept(released(stream)), {
-    maxInboundStreams: MAX_STREAMS_PER_CONNECTION,
-    maxOutboundStreams: MAX_STREAMS_PER_CONNECTION,
-  });
+  const memberships =
+    options.membership &&
+    createMemberships({
+      membership: options.membership,
+      open: (connection, signal) => connection.newStream(MEMBER_PROTOCOL, { signal }),
+      release: released,
+      connections: () => node.getConnections(),
+    });
+  if (memberships !== undefined) {
+    node.addEventListener('connection:open', ({ detail }) => memberships.met(detail));
+    await node.handle(MEMBER_PROTOCOL, (stream, connection) =>
+      memberships.serve(released(stream), connection),
+    );
+  }
+  await node.handle(
+    PROTOCOL,
+    async (stream, connection) => {
+      const opened = released(stream);
+      try {
+        await memberships?.admitted(connection);
+        options.accept(opened);
+      } catch (error) {
+        opened.close(error instanceof Error ? error.message : String(error));
+      }
+    },
+    { maxInboundStreams: MAX_STREAMS_PER_CONNECTION, maxOutboundStreams: MAX_STREAMS_PER_CONNECTION },
+  );
+
+  /** Whatever is served besides: to members only. */
+  const registrar: LibraryParts['registrar'] = {
+    unhandle: (protocols) => parts.registrar.unhandle(protocols),
+    handle: (protocols, handler, limits) =>
+      parts.registrar.handle(
+        protocols,
+        async (stream, connection) => {
+          try {
+            await memberships?.admitted(connection);
+          } catch (error) {
+            stream.abort(error instanceof Error ? error : new Error(String(error)));
+            return;
+          }
+          await handler(stream, connection);
+        },
+        limits,
+      ),
+  };
 
   async function open(
     peerId: string,
@@ -138,6 +182,7 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
     const existing = pick(node.getConnections(peerIdFromString(peerId)), identity.peerId, peerId);
     if (existing !== undefined) {
       try {
+        await abortable(memberships?.admitted(existing), until);
         return await existing.newStream(protocol, { signal: until });
       } catch (error) {
         // It may have ended as idle just now; while it is open, the refusal is meant.
@@ -146,6 +191,7 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
     }
     const dialled = addresses.map(({ host, port }) => tcpMultiaddr(host, port).encapsulate(`/p2p/${peerId}`));
     const connection = await node.dial(dialled, { signal: until });
+    await abortable(memberships?.admitted(connection), until);
     return connection.newStream(protocol, { signal: until });
   }
 
@@ -166,17 +212,28 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
     async find(host, port, { deadlineMs, signal }) {
       const until = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
       const connection = await node.dial(tcpMultiaddr(host, port), { signal: until });
+      await abortable(memberships?.admitted(connection), until);
       return connection.remotePeer.toString();
     },
     async handle(protocol, accept, maxStreams) {
       const limits = { maxInboundStreams: maxStreams, maxOutboundStreams: maxStreams };
-      await node.handle(protocol, (stream) => accept(released(stream)), limits);
+      await registrar.handle(protocol, async (stream) => accept(released(stream)), limits);
     },
-    parts,
+    parts: { ...parts, registrar },
     close: async () => {
       await node.stop();
     },
   };
+}
+
+/** Waits for it, but not past the signal. */
+async function abortable(promise: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+  if (promise === undefined) return;
+  signal.throwIfAborted();
+  const gone = Promise.withResolvers<never>();
+  const onAbort = (): void => gone.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  await Promise.race([promise, gone.promise]).finally(() => signal.removeEventListener('abort', onAbort));
 }
 
 /** Of two connections, dialled by both sides at once, both sides use that of the smaller peer id. */
