@@ -3,8 +3,9 @@
  * and then only what changes, so an idle cached blob costs no announce and no timer on either side.
  *
  *     PUT    /api/v1/agents/<peer id>   {"port": 6882, "peer": "/dns/node7/tcp/4002/p2p/12D3…", "host": "node7",
- *                                        "zone": "eu1/rack7", "blobs": ["<infohash>", …]}
- *     PATCH  /api/v1/agents/<peer id>   {"add": [], "remove": []}     also the heartbeat; 404: PUT again
+ *                                        "zone": "eu1/rack7", "sequence": 1, "blobs": ["<infohash>", …]}
+ *     PATCH  /api/v1/agents/<peer id>   {"sequence": 2, "add": [], "remove": []}
+ *                                        also the heartbeat; 404, and 409 for a gap in the sequence: PUT again
  *     DELETE /api/v1/agents/<peer id>   goodbye
  *     GET    /api/v1/agents             the agents that have a lease
  */
@@ -31,7 +32,11 @@ const infoHashes = z.custom<InfoHash[]>(
   `must be at most ${MAX_BLOBS} infohashes of 40 lower-case hex digits`,
 );
 
+/** Counts what an agent tells; the same number again is the same change again. */
+const sequence = z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional();
+
 const inventory = z.strictObject({
+  sequence,
   /** Plain TCP. Without it and `peer` the agent only dials. */
   port: z.int().min(1).max(65_535).optional(),
   /** libp2p, as a multiaddr; without its host the address that we see. */
@@ -59,11 +64,20 @@ const inventory = z.strictObject({
   blobs: infoHashes,
 });
 
-const change = z.strictObject({ add: infoHashes.default([]), remove: infoHashes.default([]) });
+const change = z.strictObject({
+  sequence,
+  add: infoHashes.default([]),
+  remove: infoHashes.default([]),
+});
 
 const refusals: Readonly<Record<AgentRefusal, readonly [number, string, string]>> = {
   unknown: [404, 'Not Found', 'no agent with this peer id has a lease here; PUT its whole inventory'],
   foreign: [403, 'Forbidden', 'an agent at another address has this peer id; its lease must end first'],
+  gap: [
+    409,
+    'Conflict',
+    'a change before this one did not arrive, or one after it did; PUT the whole inventory',
+  ],
   full: [507, 'Insufficient Storage', 'the tracker keeps as many agents or blobs as it may'],
 };
 
@@ -77,14 +91,14 @@ export function registerAgents(
   const read = createBodyReader();
   const lease = {
     leaseSeconds: options.leaseMs / 1000,
-    /** Two heartbeats may be lost. */
-    heartbeatSeconds: options.leaseMs / 3000,
+    /** Who dies is forgotten within two heartbeats; one that fails is tried again at once. */
+    heartbeatSeconds: options.leaseMs / 2000,
   };
 
   app.put<Params>('/api/v1/agents/:peerId', async (request) => {
     const peerId = parsePeerId(request.params.peerId);
-    const { blobs, ...said } = parse(inventory, await read(request));
-    done(agents.put(peerId, remoteIp(request), selfOf(said), blobs));
+    const { blobs, sequence, ...said } = parse(inventory, await read(request));
+    done(agents.put(peerId, remoteIp(request), selfOf(said), blobs, sequence));
     return lease;
   });
 
@@ -112,7 +126,7 @@ export function registerAgents(
 }
 
 /** A member has one host, on whichever transport. */
-function selfOf(said: Omit<z.infer<typeof inventory>, 'blobs'>): AgentSelf {
+function selfOf(said: Omit<z.infer<typeof inventory>, 'blobs' | 'sequence'>): AgentSelf {
   const { port, zone, peer } = said;
   const named = peer?.host === undefined ? undefined : plainIp(peer.host);
   if (named !== undefined && said.host !== undefined && named !== said.host) {

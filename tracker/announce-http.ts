@@ -6,9 +6,17 @@
  * Refusals are bencoded with status 200, as clients expect them.
  */
 import type { FastifyInstance, FastifyReply } from 'fastify';
-import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
+import { parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
-import { type Announcing, type Counts, UNKNOWN_BLOB } from './announce.ts';
+import {
+  type AnnounceAnswer,
+  type AnnounceRequest,
+  type Announcing,
+  type Counts,
+  UNKNOWN_BLOB,
+} from './announce.ts';
+import { plainIp } from './ip.ts';
+import { describePeers, packPeers } from './peer-list.ts';
 import { AdmissionError } from './questions.ts';
 
 /** A scrape names at most as many blobs as fit a datagram of BEP 15. */
@@ -41,10 +49,11 @@ export function registerAnnounce(
   };
 
   app.get('/announce', async (request, reply) => {
-    let url: string;
+    const url = request.raw.url ?? '';
+    let given: HttpAnnounce;
     try {
-      url = canonicalAnnounce(request.raw.url ?? '');
-      if ((await mine(request.raw.url ?? '')).length === 0) throw new QueryError(NO_PASSKEY);
+      given = parseAnnounce(url);
+      if ((await mine(url)).length === 0) throw new QueryError(NO_PASSKEY);
     } catch (error) {
       if (error instanceof AdmissionError)
         return sendBencoded(reply, failure(announcing.failed('http', error)));
@@ -52,15 +61,12 @@ export function registerAnnounce(
       announcing.invalid('http');
       return sendBencoded(reply, failure(error.message));
     }
-    const remoteAddress = request.raw.socket.remoteAddress ?? '';
-    const answer = await new Promise<Uint8Array>((resolve) => {
-      announcing.server.onHttpRequest(
-        { url, headers: {}, connection: { remoteAddress } },
-        { end: (body) => resolve(body ?? failure('the tracker is stopping')) },
-        { action: 'announce' },
-      );
-    });
-    return sendBencoded(reply, answer);
+    const ip = plainIp(request.raw.socket.remoteAddress ?? '');
+    const answer = await announcing.announce('http', { ...given, ip });
+    return sendBencoded(
+      reply,
+      typeof answer === 'string' ? failure(answer) : encodeAnswer(answer, given.compact),
+    );
   });
 
   app.get('/scrape', async (request, reply) => {
@@ -76,11 +82,16 @@ export function registerAnnounce(
   });
 }
 
+/** An announce but for the address of its sender. */
+export interface HttpAnnounce extends Omit<AnnounceRequest, 'ip'> {
+  readonly compact: boolean;
+}
+
 /**
- * The announce with what we understand of it and nothing else, in one form.
+ * What we understand of an announce, and nothing else of it.
  * @throws QueryError
  */
-export function canonicalAnnounce(url: string): string {
+export function parseAnnounce(url: string): HttpAnnounce {
   if (url.length > MAX_ANNOUNCE_URL) throw new QueryError('the announce is too long');
   const query = parseQuery(url);
   const single = (name: string): string | undefined => {
@@ -88,10 +99,11 @@ export function canonicalAnnounce(url: string): string {
     if (values.length > 1) throw new QueryError(`${name} is given more than once`);
     return values[0];
   };
-  const bytes = (name: string): string => {
-    const value = single(name);
-    if (value === undefined || value.length !== 20) throw new QueryError(`${name} must be 20 bytes`);
-    return Buffer.from(value, 'latin1').toString('hex').replace(/../g, '%$&');
+  const bytes = (name: string): InfoHash => {
+    const value = single(name) ?? '';
+    const hex = value.length === 20 ? parseInfoHash(Buffer.from(value, 'latin1').toString('hex')) : undefined;
+    if (hex === undefined) throw new QueryError(`${name} must be 20 bytes`);
+    return hex;
   };
   const whole = (name: string, fallback: string, most: number): number => {
     const text = single(name) ?? fallback;
@@ -108,14 +120,18 @@ export function canonicalAnnounce(url: string): string {
   const wanted = /^-\d{1,9}$/.test(single('numwant') ?? '')
     ? DEFAULT_PEERS
     : whole('numwant', String(DEFAULT_PEERS), Number.MAX_SAFE_INTEGER);
-  // A parameter of ours: members of this name understand multiaddrs. Only what we can read is passed on.
+  // A parameter of ours: members of this name understand multiaddrs. The host is where it speaks from.
   const libp2p = parseMultiaddr(single('peer') ?? '');
-  const peer = libp2p && formatMultiaddr({ port: libp2p.port, peerId: libp2p.peerId });
-  return (
-    `/announce?info_hash=${bytes('info_hash')}&peer_id=${bytes('peer_id')}&port=${port}` +
-    `&left=${whole('left', '1', Number.MAX_SAFE_INTEGER)}&compact=${single('compact') === '1' ? 1 : 0}` +
-    `&numwant=${Math.min(wanted, MAX_PEERS)}&event=${event}${peer === undefined ? '' : `&peer=${peer}`}`
-  );
+  return {
+    infoHash: bytes('info_hash'),
+    peerId: bytes('peer_id'),
+    port,
+    left: whole('left', '1', Number.MAX_SAFE_INTEGER),
+    event: event === 'started' || event === 'completed' || event === 'stopped' ? event : undefined,
+    numwant: Math.min(wanted, MAX_PEERS),
+    compact: single('compact') === '1',
+    libp2p: libp2p && { port: libp2p.port, peerId: libp2p.peerId },
+  };
 }
 
 /**
@@ -162,6 +178,19 @@ function unescapeBytes(text: string): string {
     .replace(/%([0-9a-fA-F]{2})/g, (_all, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
+/** BEP 3, 7 and 23; the keys in their order. */
+function encodeAnswer({ complete, incomplete, interval, peers }: AnnounceAnswer, compact: boolean): Buffer {
+  const head = `d8:completei${complete}e10:incompletei${incomplete}e8:intervali${interval}e5:peers`;
+  if (!compact) return Buffer.concat([Buffer.from(head), describePeers(peers), Buffer.from('e')]);
+  const { v4, v6 } = packPeers(peers);
+  return Buffer.concat([
+    Buffer.from(`${head}${v4.length}:`),
+    v4,
+    ...(v6.length > 0 ? [Buffer.from(`6:peers6${v6.length}:`), v6] : []),
+    Buffer.from('e'),
+  ]);
+}
+
 function failure(reason: string): Buffer {
   const text = Buffer.from(reason);
   return Buffer.concat([Buffer.from(`d14:failure reason${text.length}:`), text, Buffer.from('e')]);
@@ -181,6 +210,6 @@ function encodeScrape(files: ReadonlyMap<InfoHash, Counts>): Buffer {
   ]);
 }
 
-function sendBencoded(reply: FastifyReply, body: Uint8Array): FastifyReply {
-  return reply.type('text/plain').header('cache-control', 'no-store').send(Buffer.from(body));
+function sendBencoded(reply: FastifyReply, body: Buffer): FastifyReply {
+  return reply.type('text/plain').header('cache-control', 'no-store').send(body);
 }

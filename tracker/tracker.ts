@@ -10,7 +10,8 @@ import { type AgentLimits, type Agents, createAgents } from './agents.ts';
 import { createAnnouncing } from './announce.ts';
 import { type MayAnnounce, registerAnnounce } from './announce-http.ts';
 import { listenUdp, type UdpListener } from './announce-udp.ts';
-import { createMembers, type MemberLimits, memberKey } from './members.ts';
+import { createMembers, type MemberLimits } from './members.ts';
+import { createZones } from './zones.ts';
 
 export interface TrackerOptions {
   /** Says whether an origin holds a blob, and who seeds it for certain. */
@@ -19,7 +20,7 @@ export interface TrackerOptions {
   readonly mayAnnounce?: MayAnnounce;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** How long an agent is known after its last inventory or heartbeat. Default 90 s. */
+  /** How long an agent is known after its last inventory or heartbeat: two heartbeats. Default 60 s. */
   readonly leaseMs?: number;
   /** How often expired leases and members are looked for. Default 5 s. */
   readonly sweepMs?: number;
@@ -43,13 +44,13 @@ export interface Tracker {
   close(): Promise<void>;
 }
 
-const LEASE_MS = 90_000;
+const LEASE_MS = 60_000;
 const SWEEP_MS = 5_000;
-/** Some 300 bytes for a blob that one agent holds, 50 for each agent more; some 300 for a member. */
+/** Some 60 bytes for a blob that one agent holds, 10 for each agent more; some 500 for a member. */
 const LIMITS = {
   agents: 20_000,
   blobsPerAgent: 1_000_000,
-  held: 10_000_000,
+  held: 20_000_000,
   perBlob: 10_000,
   total: 200_000,
 } as const;
@@ -61,20 +62,19 @@ export function createTracker(options: TrackerOptions): Tracker {
   const leaseMs = options.leaseMs ?? LEASE_MS;
   const mayAnnounce = options.mayAnnounce ?? (() => true);
   const limits = { ...LIMITS, ...options.limits };
-  const members = createMembers({
-    limits,
-    now,
-    hasLease: (peerId, ip) => agents.find(peerId, ip) !== undefined,
-  });
+  const zones = createZones();
+  const members = createMembers({ limits, zones, now });
   const agents: Agents = createAgents({
     leaseMs,
     limits,
+    zones,
     now,
     // Known by its inventory from now on: counted once.
-    onHold: (agent, infoHash) => members.remove(infoHash, memberKey(agent.ip, agent.peerId)),
+    onHold: ({ ip, peerId }, infoHash) => members.remove(infoHash, ip, peerId),
+    onGone: ({ ip, peerId }) => members.removeAgent(ip, peerId),
   });
   const admission = createAdmission({ admit: options.admit, now });
-  const announcing = createAnnouncing({ admission, agents, members, now, log, metrics });
+  const announcing = createAnnouncing({ admission, agents, members, zones, now, log, metrics });
   metrics.gauge({
     name: 'shoal_tracker_agents',
     help: 'Agents that have a lease',
@@ -104,7 +104,6 @@ export function createTracker(options: TrackerOptions): Tracker {
     stats: () => ({ agents: agents.size, members: members.size }),
     async close() {
       clearInterval(timer);
-      announcing.server.close();
       const listener = await udp?.catch(() => undefined);
       udp = undefined;
       await listener?.close();
