@@ -17,7 +17,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -74,10 +74,12 @@ async function startTracker(): Promise<Started> {
 /** Debian's opentracker takes only blobs of a list. */
 async function startOpentracker(blobs: readonly string[], folder: string): Promise<Started> {
   const list = path.join(folder, 'whitelist');
+  // It gives up being root, and reads the list as somebody else.
+  await chmod(folder, 0o755);
   await writeFile(list, `${blobs.join('\n')}\n`, { mode: 0o644 });
   const port = await freePort();
   const args = ['-i', '127.0.0.1', '-p', String(port), '-P', String(port), '-w', list, '-d', folder];
-  const user = process.getuid?.() === 0 ? ['-u', 'root'] : [];
+  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
   const child = spawn(values.opentracker, [...args, ...user], { stdio: ['ignore', 'ignore', 'inherit'] });
   const stop = ended(child);
   const failed = once(child, 'error').then(([error]) => Promise.reject(error as Error));
@@ -106,7 +108,7 @@ async function growth(agents: number): Promise<void> {
     };
     const idleShare = await share(() => delay(seconds * 1000));
     const memory = await memoryMib(tracker.pid);
-    let took = new Float64Array();
+    let took: Float64Array = new Float64Array();
     const busyShare = await share(async () => {
       took = await simulated.query(numberOf('queries', values.queries, 1), seconds);
     });

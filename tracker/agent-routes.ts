@@ -16,6 +16,7 @@ import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import type { AgentRefusal, AgentSelf, Agents } from './agents.ts';
 import { isHost, plainIp } from './ip.ts';
+import { createResyncBudget } from './resync-budget.ts';
 
 /** A million infohashes of 43 bytes each, and the rest. */
 const MAX_BODY_BYTES = 48 * 1024 ** 2;
@@ -23,6 +24,7 @@ const MAX_BODY_BYTES = 48 * 1024 ** 2;
 const MAX_BODIES_BYTES = 192 * 1024 ** 2;
 const BODY_DEADLINE_MS = 30_000;
 const MAX_BLOBS = 1_000_000;
+const RETRY_AFTER_SECONDS = 2;
 
 const infoHashes = z.custom<InfoHash[]>(
   (value) =>
@@ -86,17 +88,31 @@ type Params = { Params: { peerId: string } };
 export function registerAgents(
   app: FastifyInstance,
   agents: Agents,
-  options: { readonly leaseMs: number },
+  options: {
+    readonly leaseMs: number;
+    /** Of whole inventories; see resync-budget.ts. */
+    readonly inventoryBytesPerSecond: number;
+    readonly now: () => number;
+  },
 ): void {
   const read = createBodyReader();
+  const budget = createResyncBudget({
+    bytesPerSecond: options.inventoryBytesPerSecond,
+    burstBytes: Math.max(MAX_BODY_BYTES, options.inventoryBytesPerSecond),
+    now: options.now,
+  });
   const lease = {
     leaseSeconds: options.leaseMs / 1000,
     /** Who dies is forgotten within two heartbeats; one that fails is tried again at once. */
     heartbeatSeconds: options.leaseMs / 2000,
   };
 
-  app.put<Params>('/api/v1/agents/:peerId', async (request) => {
+  app.put<Params>('/api/v1/agents/:peerId', async (request, reply) => {
     const peerId = parsePeerId(request.params.peerId);
+    if (!budget.take(Math.min(Number(request.headers['content-length'] ?? 0), MAX_BODY_BYTES))) {
+      reply.header('retry-after', RETRY_AFTER_SECONDS);
+      throw new ProblemError(503, 'Service Unavailable', 'too many inventories at once; try again');
+    }
     const { blobs, sequence, ...said } = parse(inventory, await read(request));
     done(agents.put(peerId, remoteIp(request), selfOf(said), blobs, sequence));
     return lease;

@@ -6,7 +6,6 @@
  * Whoever sends an inventory chooses the infohashes in it; the hash is keyed, so that nobody can
  * choose them to fall into one place.
  */
-import { randomBytes } from 'node:crypto';
 import type { InfoHash } from '#torrent';
 
 export interface BlobIds {
@@ -24,7 +23,7 @@ const WORDS = 5;
 const FIRST_SLOTS = 1_024;
 
 export function createBlobIds(): BlobIds {
-  const key = new Uint32Array(randomBytes((WORDS + 1) * 4).buffer.slice(0)).slice(0, WORDS + 1);
+  const key = crypto.getRandomValues(new Uint32Array(WORDS + 1));
   /** Five words an id. */
   let words = new Uint32Array((FIRST_SLOTS / 2) * WORDS);
   /** Id + 1 by place; 0 is empty. Always a power of two, at most two thirds full. */

@@ -27,6 +27,10 @@ export interface Announced {
 export interface Member extends Announced {
   /** Bytes that it wanted when it came. */
   readonly leftAtFirst: number;
+  /** Between its last two announces that said something new. */
+  readonly bytesPerSecond?: number | undefined;
+  /** Milliseconds since the epoch, of its last announce. */
+  readonly seenAt: number;
   readonly handedOut: HandedOut;
 }
 
@@ -44,6 +48,8 @@ export interface Members {
   /** Who has expired is among them until the next sweep. */
   of(infoHash: InfoHash): Holders<Member>;
   count(infoHash: InfoHash): { readonly complete: number; readonly incomplete: number };
+  /** Blobs that have members. */
+  announced(): Iterable<InfoHash>;
   /** Members in all. */
   readonly size: number;
   sweep(): void;
@@ -71,6 +77,15 @@ const NOBODY: Holders<Member> = { size: 0, at: () => undefined, placeOfRank: () 
 /** Address and peer id: one member, whatever port it announces. */
 function keyOf(ip: string, peerId: string): string {
   return `${peerId}@${ip}`;
+}
+
+/** Announces that follow at once (a retry) say nothing of the pace. */
+const SOON_MS = 500;
+
+function paceOf(before: Member, left: number, now: number): number | undefined {
+  const ms = now - before.seenAt;
+  if (ms < SOON_MS || left > before.left) return before.bytesPerSecond;
+  return Math.round(((before.left - left) / ms) * 1000);
 }
 
 export function createMembers(options: {
@@ -122,6 +137,8 @@ export function createMembers(options: {
         slot,
         zoneId: zones.take(announced.zone),
         leftAtFirst: Math.max(before?.leftAtFirst ?? 0, announced.left),
+        bytesPerSecond: before && paceOf(before, announced.left, now()),
+        seenAt: now(),
         handedOut: before?.handedOut ?? { count: 0, at: 0 },
       };
       bySlot[slot] = member;
@@ -153,6 +170,7 @@ export function createMembers(options: {
         placeOfRank: (rank) => lists.placeOfRank(list, rank),
       };
     },
+    announced: () => swarms.keys(),
     count(infoHash) {
       const swarm = swarms.get(infoHash);
       return {

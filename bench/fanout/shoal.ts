@@ -37,6 +37,7 @@ export async function runShoal(
         ...['agent', '--origin', origin, '--listen', '127.0.0.1:5001'],
         ...['--swarm-transports', transport, ...swarmListener(transport, network.address(index))],
         ...['--admission', 'open'],
+        ...(scenario.zones > 0 ? ['--zone', `zone${zoneOf(index, scenario.zones)}`] : []),
         ...['--data', path.join(folder, `agent${index}`), '--log-level', 'warn', ...scenario.flags],
       ]);
       agents.set(index, agent);
@@ -44,6 +45,9 @@ export async function runShoal(
     for (const index of agents.keys())
       await untilReady(processes, network.namespace(index), 'http://127.0.0.1:5001');
 
+    const zones = Array.from({ length: scenario.zones }, (_, zone) => zone);
+    const into = (): Promise<number[]> => Promise.all(zones.map((zone) => network.bytesInto(zone)));
+    const before = await into();
     const liars = await startLiars(processes, network, scenario, { origin, digests, folder });
     const started = performance.now();
     const half = (scenario.sizes.reduce((sum, size) => sum + size, 0) / scenario.bytesPerSecond / 2) * 1000;
@@ -62,6 +66,7 @@ export async function runShoal(
     };
     const seconds = await Promise.all([...agents.keys()].map(pull));
     const total = (performance.now() - started) / 1000;
+    const after = await into();
     const metrics = await processes.run(network.namespace(0), curl[0], [
       ...curl.slice(1),
       `${origin}/metrics`,
@@ -69,6 +74,7 @@ export async function runShoal(
     return {
       seconds,
       total,
+      ...(scenario.zones > 0 && { intoZones: after.map((count, zone) => count - (before[zone] ?? 0)) }),
       ...(liars.length > 0 && {
         garbage: {
           blocks: await endLiars(liars),
@@ -80,6 +86,11 @@ export async function runShoal(
   } finally {
     await processes.close();
   }
+}
+
+/** Which zone a node other than the seed is in: they take turns. */
+export function zoneOf(index: number, zones: number): number | undefined {
+  return index === 0 || zones === 0 ? undefined : (index - 1) % zones;
 }
 
 interface Liar {

@@ -158,6 +158,25 @@ t.test('bad inventories are refused with the reason, and nothing changes', async
   t.match(await list(tracker.url), [{ peerId: agent, address: '127.0.0.1:7001', blobs: 1 }]);
 });
 
+t.test('whole inventories are taken at a bounded rate; heartbeats are not held up by them', async (t) => {
+  let now = 1_000_000;
+  // The burst is at least the largest inventory: 48 MiB, which the first ones eat up.
+  const limits = { inventoryBytesPerSecond: 1024 ** 2 };
+  const tracker = await trackerHere(t, new Map(), { now: () => now, limits });
+  const early = peerId();
+  t.equal((await putInventory(tracker.url, early, { port: 7001, blobs: [] })).status, 200);
+  const huge = `{"port":7002,"blobs":[]${' '.repeat(24 * 1024 ** 2)}}`;
+  const put = (id: string, body: string): Promise<Response> =>
+    fetch(`${tracker.url}/api/v1/agents/${id}`, { method: 'PUT', body });
+  t.equal((await put(peerId(), huge)).status, 200);
+  const late = peerId();
+  const refused = await put(late, huge);
+  t.same([refused.status, refused.headers.get('retry-after')], [503, '2']);
+  t.equal((await patch(tracker.url, early, {})).status, 200);
+  now += 1_000;
+  t.equal((await put(late, huge)).status, 200);
+});
+
 t.test('a body that is too large, of unknown length or cut off costs nothing', async (t) => {
   const tracker = await trackerHere(t, new Map());
   const { connect } = await import('node:net');
