@@ -12,6 +12,7 @@ function object(properties: Readonly<Record<string, unknown>>): unknown {
 
 const status = object({
   program: { const: 'agent' },
+  version: text,
   startedAt: { type: 'string', format: 'date-time' },
   zone: optionalText,
   origins: {

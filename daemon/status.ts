@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import type { BlobStore } from '#blobs';
 import { formatHostPort } from '#http';
 import { formatMultiaddr } from '#multiaddr';
+import manifest from '#package' with { type: 'json' };
 import type { Swarm } from '#swarm';
 import type { Downloads } from './downloads.ts';
 import { openApiDocument } from './openapi.ts';
@@ -26,6 +27,7 @@ export function registerStatus(
   const startedAt = new Date().toISOString();
   app.get('/api/v1/status', async () => ({
     program: 'agent',
+    version: manifest.version,
     startedAt,
     zone: config.zone ?? null,
     origins: context.origin.status().map(({ url, reachable }) => ({

@@ -64,6 +64,16 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./explain.ts')).explainPulls,
   },
   {
+    name: 'node setup',
+    line: 'make containerd, CRI-O or podman pull through the agent; --undo takes it back',
+    load: async () => (await import('./node-setup.ts')).nodeSetup,
+  },
+  {
+    name: 'node doctor',
+    line: 'find what is wrong on this node, and how to mend it',
+    load: async () => (await import('./node-doctor.ts')).nodeDoctor,
+  },
+  {
     name: 'config',
     line: 'print the merged configuration and where each value is from',
     load: async () => (await import('./config.ts')).config,

@@ -16,9 +16,11 @@ export async function dispatch(first: string, given: readonly string[]): Promise
       name,
       commands.map((command) => command.name),
     );
+    const longer = commands.map((command) => command.name).filter((known) => known.startsWith(`${name} `));
+    const hint = near === undefined ? '' : `; did you mean '${near}'?`;
     complain(
       'shoal',
-      `there is no command '${name}'${near === undefined ? '' : `; did you mean '${near}'?`}`,
+      `there is no command '${name}'${longer.length > 0 ? `; these begin so: ${longer.join(', ')}` : hint}`,
     );
     process.stderr.write("Try 'shoal --help'.\n");
     return EXIT_USAGE;

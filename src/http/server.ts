@@ -6,7 +6,8 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyError,
@@ -17,7 +18,8 @@ import Fastify, {
 } from 'fastify';
 import { OciError, type OciErrorCode } from '#oci';
 import type { Logger, Metrics } from '#telemetry';
-import type { HostPort } from './host-port.ts';
+import { formatHostPort, type HostPort } from './host-port.ts';
+import { inheritedListener } from './inherited.ts';
 import { ProblemError } from './problem.ts';
 
 /** Paths of PEM files. */
@@ -38,7 +40,10 @@ export interface HttpServerOptions {
 export interface HttpServer {
   /** Register routes here before `start`. Bodies of every content type arrive as raw streams. */
   readonly app: FastifyInstance;
-  /** Binds the listener and answers with the address, the port chosen when it was 0. */
+  /**
+   * Binds the listener, or takes the one that systemd hands over, and answers with the address, the port chosen when it was 0.
+   * @throws Error when that one is at another address
+   */
   start(): Promise<HostPort>;
   /** Stops accepting, lets running responses finish for `deadlineMs`, then cuts them. */
   close(deadlineMs?: number): Promise<void>;
@@ -53,6 +58,9 @@ const IDLE_SOCKET_MS = 60_000;
 const DRAIN_MS = 30_000;
 const ENTITY_HEADERS = ['content-length', 'content-range', 'etag', 'docker-content-digest'] as const;
 const DRAIN_STEP_MS = 100;
+/** How long a drain waits for the first request of a connection that was accepted just before. */
+const LATE_REQUEST_MS = 500;
+const LATE_STEP_MS = 10;
 
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { log, metrics } = options;
@@ -68,6 +76,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     genReqId: requestId,
     routerOptions: { maxParamLength: 1024 },
     forceCloseConnections: 'idle',
+    // A request that was on its way when the drain began is answered like any other.
+    return503OnClosing: false,
     exposeHeadRoutes: false,
     frameworkErrors: (error, request, reply) => void answerError(log, error, request, reply),
     serverFactory: (handler) =>
@@ -76,6 +86,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
         : http.createServer(limits, handler)) as http.Server,
   });
   app.server.setTimeout(IDLE_SOCKET_MS);
+  const unasked = watchUnasked(app.server, secure !== undefined);
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
@@ -117,18 +128,53 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   return {
     app,
     async start() {
-      await app.listen({ host: options.listen.host, port: options.listen.port });
+      const { host, port } = options.listen;
+      const fd = inheritedListener();
+      await app.listen({ host, port, ...(fd !== undefined && { fd }) });
       const address = app.server.address() as AddressInfo;
-      return { host: options.listen.host, port: address.port };
+      if (fd !== undefined) checkInherited(address, options.listen);
+      return { host, port: address.port };
     },
     async close(deadlineMs = DRAIN_MS) {
       const cut = setTimeout(() => app.server.closeAllConnections(), deadlineMs);
+      if (app.server.listening) {
+        // http.Server's own close would also end connections whose first request is still on its way.
+        net.Server.prototype.close.call(app.server);
+        await unasked.settled(LATE_REQUEST_MS);
+      }
       // A connection whose answer ends while we drain would be kept alive for the next request.
       const idle = setInterval(() => app.server.closeIdleConnections(), DRAIN_STEP_MS);
       await app.close().finally(() => {
         clearTimeout(cut);
         clearInterval(idle);
       });
+    },
+  };
+}
+
+/** An address that the configuration does not know would go past its checks of who may reach it. */
+function checkInherited(address: AddressInfo, listen: HostPort): void {
+  const given = formatHostPort({ host: address.address, port: address.port });
+  const same =
+    address.address === listen.host || (listen.host === 'localhost' && /^127\.|^::1$/.test(address.address));
+  if (same && (listen.port === 0 || listen.port === address.port)) return;
+  throw new Error(
+    `the socket that systemd handed over listens at ${given}, the configuration says listen: ${formatHostPort(listen)}: make them agree`,
+  );
+}
+
+/** Connections that have not sent a request yet. */
+function watchUnasked(server: http.Server, secure: boolean): { settled(deadlineMs: number): Promise<void> } {
+  const sockets = new Set<net.Socket>();
+  server.on(secure ? 'secureConnection' : 'connection', (socket: net.Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  server.on('request', ({ socket }) => sockets.delete(socket));
+  return {
+    async settled(deadlineMs) {
+      const end = performance.now() + deadlineMs;
+      while (sockets.size > 0 && performance.now() < end) await delay(LATE_STEP_MS);
     },
   };
 }

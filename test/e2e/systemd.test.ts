@@ -62,6 +62,11 @@ t.test('readiness, watchdog and stopping are told to systemd', async (t) => {
 
 t.test('the units are valid and confined', async (t) => {
   await needs(t, ['systemd']);
+  const socket = path.join(root, 'systemd/shoal-agent.socket');
+  const verified = await run('systemd-analyze', ['verify', socket]).catch(
+    (error: { stderr: string }) => error,
+  );
+  t.notMatch(verified.stderr, /socket/, 'no complaint about the socket');
   for (const program of ['origin', 'tracker', 'agent']) {
     const unit = path.join(root, 'systemd', `shoal-${program}.service`);
     // Every complaint but the one about a folder that only an installation has.

@@ -13,6 +13,7 @@ import type { Test } from 'tap';
 const run = promisify(execFile);
 
 export interface Containerd {
+  readonly socket: string;
   /** Runs `ctr` against this daemon and answers with its standard output. */
   ctr(...args: string[]): Promise<string>;
   /**
@@ -64,6 +65,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
     await delay(100);
   }
   return {
+    socket,
     ctr,
     async pull(reference, mirror, { flags = [], authorization } = {}) {
       const registry = reference.slice(0, reference.indexOf('/'));
