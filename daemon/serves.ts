@@ -108,6 +108,7 @@ export function createServes(): Serves {
       return {
         timed: (source) => ({
           ...(source.slow !== undefined && { slow: source.slow }),
+          ...(source.stepAt !== undefined && { stepAt: source.stepAt }),
           async read(position, into) {
             readingSince = performance.now();
             try {
