@@ -176,6 +176,7 @@ export function createOrigins(options: OriginsOptions): Origins {
         origin.reachable = true;
         origin.silent = false;
         origin.failures = 0;
+        origin.leftAloneUntil = 0;
         unavailable.delete(origin);
         if (response.status < 300 || response.status === 304) return await use(response);
         const words = await reasonIn(http, response);
