@@ -14,6 +14,8 @@ import type { Libp2pAddress } from '#multiaddr';
 import type { InfoHash } from '#torrent';
 import { type BlobIds, createBlobIds } from './blob-ids.ts';
 import type { HandedOut } from './handed-out.ts';
+import { packAddress } from './ip.ts';
+import { createListedPeer, type ListedPeer, UNREACHABLE_PORT } from './listed-peer.ts';
 import { createZonedLists, lengthOf, slotAt, type ZonedList } from './zoned-list.ts';
 import type { Zones } from './zones.ts';
 
@@ -35,6 +37,8 @@ export interface AgentRecord extends AgentSelf {
   /** Milliseconds since the epoch. */
   readonly lastSeenAt: number;
   readonly handedOut: HandedOut;
+  /** As others are told of it. */
+  readonly listed: ListedPeer;
 }
 
 /**
@@ -95,6 +99,7 @@ export interface Agents {
 
 interface Known extends AgentRecord {
   self: AgentSelf;
+  listed: ListedPeer;
   readonly slot: number;
   /** The zone's number; holdings are sorted by it. */
   zoneId: number;
@@ -228,6 +233,7 @@ export function createAgents(options: {
     }
     for (const place of placesOf(agent)) if (byPlace.get(place) === agent) byPlace.delete(place);
     agent.self = self;
+    agent.listed = listedAs(agent.peerId, agent.ip, self);
     supersede(agent);
   };
 
@@ -340,10 +346,19 @@ function takesAPlace(byPlace: ReadonlyMap<string, AgentRecord>, ip: string, self
   return placesOf({ ip, self }).some((place) => byPlace.has(place));
 }
 
+function listedAs(peerId: string, ip: string, { host, port, libp2p, zone }: AgentSelf): ListedPeer {
+  // A compact answer has no room for a name: the address that the agent spoke from stands in for it.
+  const packable = host !== undefined && packAddress(host, UNREACHABLE_PORT) !== undefined;
+  return createListedPeer({
+    ...{ host: host ?? ip, ip: packable ? host : ip, port, libp2p, peerId, zone },
+  });
+}
+
 function createKnown(given: Pick<Known, 'peerId' | 'ip' | 'slot' | 'zoneId' | 'lastSeenAt'>): Known {
   return {
     ...given,
     self: {},
+    listed: listedAs(given.peerId, given.ip, {}),
     holdings: new Uint32Array(0),
     held: 0,
     sequence: undefined,

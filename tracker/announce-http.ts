@@ -26,6 +26,7 @@ const MAX_SCRAPE_URL = 8_192;
 const MAX_PARAMETERS = 128;
 const MAX_PEERS = 82;
 const DEFAULT_PEERS = 50;
+const [PERCENT, PLUS, SPACE] = [0x25, 0x2b, 0x20];
 
 /** Whether this passkey, or none, opens the swarm of a blob. @throws AdmissionError when that cannot be said now */
 export type MayAnnounce = (infoHash: InfoHash, passkey: string | undefined) => boolean | Promise<boolean>;
@@ -53,7 +54,7 @@ export function registerAnnounce(
     let given: HttpAnnounce;
     try {
       given = parseAnnounce(url);
-      if ((await mine(url)).length === 0) throw new QueryError(NO_PASSKEY);
+      if (!(await mayAnnounce(given.infoHash, given.passkey))) throw new QueryError(NO_PASSKEY);
     } catch (error) {
       if (error instanceof AdmissionError)
         return sendBencoded(reply, failure(announcing.failed('http', error)));
@@ -63,10 +64,7 @@ export function registerAnnounce(
     }
     const ip = plainIp(request.raw.socket.remoteAddress ?? '');
     const answer = await announcing.announce('http', { ...given, ip });
-    return sendBencoded(
-      reply,
-      typeof answer === 'string' ? failure(answer) : encodeAnswer(answer, given.compact),
-    );
+    return sendBencoded(reply, typeof answer === 'string' ? failure(answer) : encodeAnswer(answer, given));
   });
 
   app.get('/scrape', async (request, reply) => {
@@ -85,6 +83,8 @@ export function registerAnnounce(
 /** An announce but for the address of its sender. */
 export interface HttpAnnounce extends Omit<AnnounceRequest, 'ip'> {
   readonly compact: boolean;
+  /** The first, when there are several. */
+  readonly passkey: string | undefined;
 }
 
 /**
@@ -130,6 +130,7 @@ export function parseAnnounce(url: string): HttpAnnounce {
     event: event === 'started' || event === 'completed' || event === 'stopped' ? event : undefined,
     numwant: Math.min(wanted, MAX_PEERS),
     compact: single('compact') === '1',
+    passkey: query.get('passkey')?.[0],
     libp2p: libp2p && { port: libp2p.port, peerId: libp2p.peerId },
   };
 }
@@ -167,21 +168,43 @@ function parseQuery(url: string): Map<string, string[]> {
     const equals = parameter.indexOf('=');
     const name = equals === -1 ? parameter : parameter.slice(0, equals);
     const value = equals === -1 ? '' : unescapeBytes(parameter.slice(equals + 1));
-    query.set(name, [...(query.get(name) ?? []), value]);
+    const before = query.get(name);
+    if (before === undefined) query.set(name, [value]);
+    else before.push(value);
   }
   return query;
 }
 
 function unescapeBytes(text: string): string {
-  return text
-    .replaceAll('+', ' ')
-    .replace(/%([0-9a-fA-F]{2})/g, (_all, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  if (!text.includes('%') && !text.includes('+')) return text;
+  const bytes = Buffer.allocUnsafe(text.length);
+  let length = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    const high = code === PERCENT ? hexDigit(text.charCodeAt(at + 1)) : -1;
+    const low = high === -1 ? -1 : hexDigit(text.charCodeAt(at + 2));
+    // What is no escape stands for itself.
+    if (low !== -1) at += 2;
+    bytes[length++] = low === -1 ? (code === PLUS ? SPACE : code) : high * 16 + low;
+  }
+  return bytes.toString('latin1', 0, length);
+}
+
+/** -1 for what is none. */
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const lower = code | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }
 
 /** BEP 3, 7 and 23; the keys in their order. */
-function encodeAnswer({ complete, incomplete, interval, peers }: AnnounceAnswer, compact: boolean): Buffer {
+function encodeAnswer(
+  { complete, incomplete, interval, peers }: AnnounceAnswer,
+  { compact, libp2p }: HttpAnnounce,
+): Buffer {
   const head = `d8:completei${complete}e10:incompletei${incomplete}e8:intervali${interval}e5:peers`;
-  if (!compact) return Buffer.concat([Buffer.from(head), describePeers(peers), Buffer.from('e')]);
+  if (!compact)
+    return Buffer.concat([Buffer.from(head), describePeers(peers, libp2p !== undefined), Buffer.from('e')]);
   const { v4, v6 } = packPeers(peers);
   return Buffer.concat([
     Buffer.from(`${head}${v4.length}:`),

@@ -7,8 +7,9 @@ import type { Logger, Metrics } from '#telemetry';
 import type { InfoHash } from '#torrent';
 import type { Admission, AdmittedSeed } from './admission.ts';
 import type { Agents } from './agents.ts';
-import { type Members, UNREACHABLE_PORT } from './members.ts';
-import { choosePeers, type ListedPeer } from './peer-list.ts';
+import { type ListedPeer, UNREACHABLE_PORT } from './listed-peer.ts';
+import type { Members } from './members.ts';
+import { choosePeers } from './peer-list.ts';
 import { AdmissionError } from './questions.ts';
 import type { Zones } from './zones.ts';
 

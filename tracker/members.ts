@@ -6,6 +6,7 @@ import type { Libp2pAddress } from '#multiaddr';
 import type { InfoHash } from '#torrent';
 import type { Holders } from './agents.ts';
 import type { HandedOut } from './handed-out.ts';
+import { createListedPeer, type ListedPeer, UNREACHABLE_PORT } from './listed-peer.ts';
 import { createZonedLists, lengthOf, slotAt, type ZonedList } from './zoned-list.ts';
 import type { Zones } from './zones.ts';
 
@@ -32,6 +33,8 @@ export interface Member extends Announced {
   /** Milliseconds since the epoch, of its last announce. */
   readonly seenAt: number;
   readonly handedOut: HandedOut;
+  /** As others are told of it, when it is no agent. */
+  readonly listed: ListedPeer;
 }
 
 export interface MemberLimits {
@@ -69,9 +72,6 @@ interface Swarm {
   complete: number;
 }
 
-/** libtorrent and others: a listen port that cannot be dialled is announced as 1. */
-export const UNREACHABLE_PORT = 1;
-
 const NOBODY: Holders<Member> = { size: 0, at: () => undefined, placeOfRank: () => 0 };
 
 /** Address and peer id: one member, whatever port it announces. */
@@ -86,6 +86,20 @@ function paceOf(before: Member, left: number, now: number): number | undefined {
   const ms = now - before.seenAt;
   if (ms < SOON_MS || left > before.left) return before.bytesPerSecond;
   return Math.round(((before.left - left) / ms) * 1000);
+}
+
+function listedAs({ ip, port, libp2p, peerId }: Announced): ListedPeer {
+  return createListedPeer({
+    host: ip,
+    ip,
+    port: port === UNREACHABLE_PORT ? undefined : port,
+    libp2p,
+    peerId,
+  });
+}
+
+function sameLibp2p(a: Libp2pAddress | undefined, b: Libp2pAddress | undefined): boolean {
+  return a?.port === b?.port && a?.peerId === b?.peerId;
 }
 
 export function createMembers(options: {
@@ -120,33 +134,45 @@ export function createMembers(options: {
     return member;
   };
 
+  const makeRoom = (infoHash: InfoHash): void => {
+    const crowd = swarms.get(infoHash);
+    if (crowd === undefined || crowd.members.size < limits.perBlob) return;
+    const [oldest] = crowd.members.keys();
+    if (oldest !== undefined) take(infoHash, oldest);
+  };
+
   return {
     set(infoHash, announced) {
       const key = keyOf(announced.ip, announced.peerId);
-      const before = take(infoHash, key);
-      const crowd = swarms.get(infoHash);
-      if (crowd !== undefined && crowd.members.size >= limits.perBlob) {
-        const [oldest] = crowd.members.keys();
-        if (oldest !== undefined) take(infoHash, oldest);
-      }
-      if (size >= limits.total) return;
-      const slot = freeSlots.pop() ?? bySlot.length;
+      const before = swarms.get(infoHash)?.members.get(key);
+      // Most announce again: the member stays where it is in the list.
+      const stays =
+        before !== undefined && before.zone === announced.zone && before.leased === announced.leased;
+      if (before !== undefined && !stays) take(infoHash, key);
+      if (!stays) makeRoom(infoHash);
+      if (!stays && size >= limits.total) return;
+      const slot = stays ? before.slot : (freeSlots.pop() ?? bySlot.length);
+      const same = before?.port === announced.port && sameLibp2p(before.libp2p, announced.libp2p);
       const member: Kept = {
         ...announced,
         key,
         slot,
-        zoneId: zones.take(announced.zone),
+        zoneId: stays ? before.zoneId : zones.take(announced.zone),
         leftAtFirst: Math.max(before?.leftAtFirst ?? 0, announced.left),
         bytesPerSecond: before && paceOf(before, announced.left, now()),
         seenAt: now(),
         handedOut: before?.handedOut ?? { count: 0, at: 0 },
+        listed: before !== undefined && same ? before.listed : listedAs(announced),
       };
       bySlot[slot] = member;
       const swarm = swarms.get(infoHash) ?? { members: new Map(), list: undefined, complete: 0 };
       swarms.set(infoHash, swarm);
+      // Behind all others: the order is that of the last announces.
+      swarm.members.delete(key);
       swarm.members.set(key, member);
+      swarm.complete += (member.left === 0 ? 1 : 0) - (stays && before.left === 0 ? 1 : 0);
+      if (stays) return;
       swarm.list = lists.add(swarm.list, slot);
-      if (member.left === 0) swarm.complete += 1;
       size += 1;
       if (!member.leased) return;
       const blobs = ofAgent.get(key) ?? new Set();

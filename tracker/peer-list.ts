@@ -15,25 +15,14 @@
  * The work goes with how many are wanted, not with how many there are.
  */
 
-import { formatMultiaddr, type Libp2pAddress, plainPort } from '#multiaddr';
+import { plainPort } from '#multiaddr';
 import type { AdmittedSeed } from './admission.ts';
 import type { AgentRecord, Holders } from './agents.ts';
 import { handedOutNow, handOut } from './handed-out.ts';
-import { isLoopback, packAddress } from './ip.ts';
-import { type Member, UNREACHABLE_PORT } from './members.ts';
+import { isLoopback } from './ip.ts';
+import { createListedPeer, type ListedPeer } from './listed-peer.ts';
+import type { Member } from './members.ts';
 import type { RankRange } from './zones.ts';
-
-export interface ListedPeer {
-  /** As it is advertised: an IP address or a DNS name. */
-  readonly host: string;
-  /** For compact answers; undefined when only a name is known. */
-  readonly ip: string | undefined;
-  /** Plain TCP; undefined when it speaks libp2p only. */
-  readonly port: number | undefined;
-  readonly libp2p?: Libp2pAddress | undefined;
-  readonly peerId?: string;
-  readonly zone?: string;
-}
 
 export interface Caller {
   readonly peerId: string;
@@ -68,10 +57,7 @@ const FAR_SHARE = 0.25;
 const DRAWS = 4;
 
 /** Someone who could be named. */
-interface Candidate {
-  readonly peer: AgentRecord | Member;
-  readonly begun: boolean;
-}
+type Candidate = AgentRecord | Member;
 
 /** Places [from, to) of one of the two lists. */
 interface Stretch {
@@ -87,42 +73,40 @@ export function choosePeers(caller: Caller, candidates: Candidates): ListedPeer[
   const seeds = caller.complete ? [] : candidates.seeds;
   const chosen: ListedPeer[] = [];
   const taken = new Set([`${caller.ip} ${caller.port}`]);
-  const seen = new Set<AgentRecord | Member>();
+  const seen = new Set<Candidate>();
   let [begun, advanced] = [0, 0];
 
   const take = (peer: ListedPeer | undefined): boolean => {
     if (peer === undefined || peer.peerId === caller.peerId) return false;
     if (isLoopback(peer.host) && !isLoopback(caller.ip)) return false;
-    const port = peer.port ?? (caller.libp2p ? peer.libp2p?.port : undefined);
-    if (port === undefined) return false;
-    const address = `${peer.host} ${port}`;
-    if (taken.has(address)) return false;
-    taken.add(address);
-    chosen.push(caller.libp2p ? peer : { ...peer, libp2p: undefined });
+    if (peer.port === undefined && !(caller.libp2p && peer.libp2p !== undefined)) return false;
+    if (taken.has(peer.address)) return false;
+    taken.add(peer.address);
+    chosen.push(peer);
     return true;
   };
 
-  const listed = (peer: AgentRecord | Member): ListedPeer | undefined => {
-    if (!isMember(peer)) return candidates.isLeased(peer) ? listedAgent(peer) : undefined;
+  const listed = (peer: Candidate): ListedPeer | undefined => {
+    if (!isMember(peer)) return candidates.isLeased(peer) ? peer.listed : undefined;
     if (caller.complete && peer.left === 0) return undefined;
     const agent = agentOf(peer.peerId, peer.ip);
-    if (agent !== undefined) return listedAgent(agent);
+    if (agent !== undefined) return agent.listed;
     // An agent whose lease has ended.
-    return peer.leased || peer.expiresAt <= now ? undefined : listedMember(peer);
+    return peer.leased || peer.expiresAt <= now ? undefined : peer.listed;
   };
-  const use = ({ peer, begun: isBegun }: Candidate): void => {
+  const use = (peer: Candidate): void => {
     if (seen.has(peer)) return;
     seen.add(peer);
     if (!take(listed(peer))) return;
     handOut(peer.handedOut, now);
-    if (isBegun) begun += 1;
+    if (hasBegun(peer)) begun += 1;
     else advanced += 1;
   };
   const better = (a: Candidate, b: Candidate): Candidate => {
-    if (seen.has(a.peer)) return b;
-    if (seen.has(b.peer)) return a;
-    if (a.begun !== b.begun) return a.begun === begun < advanced ? a : b;
-    return handedOutNow(a.peer.handedOut, now) <= handedOutNow(b.peer.handedOut, now) ? a : b;
+    if (seen.has(a)) return b;
+    if (seen.has(b)) return a;
+    if (hasBegun(a) !== hasBegun(b)) return hasBegun(a) === begun < advanced ? a : b;
+    return handedOutNow(a.handedOut, now) <= handedOutNow(b.handedOut, now) ? a : b;
   };
 
   /** Takes from these until so many are chosen in all, or nobody is left that is found in bounded time. */
@@ -153,10 +137,10 @@ export function choosePeers(caller: Caller, candidates: Candidates): ListedPeer[
   };
 
   const within = ({ from, to }: RankRange): Stretch[] => {
-    const stretch = <T extends AgentRecord | Member>(list: Holders<T>): Stretch => ({
+    const stretch = <T extends Candidate>(list: Holders<T>): Stretch => ({
       from: list.placeOfRank(from),
       to: list.placeOfRank(to),
-      at: (place) => candidate(list.at(place)),
+      at: list.at,
     });
     return [stretch(members), ...(caller.complete ? [] : [stretch(holders)])];
   };
@@ -183,54 +167,29 @@ export function choosePeers(caller: Caller, candidates: Candidates): ListedPeer[
   }
   for (const seed of seeds) {
     const { host, ip, libp2p } = seed;
-    if (chosen.length < numwant) take({ host, ip, port: plainPort(seed), libp2p });
+    if (chosen.length < numwant) take(createListedPeer({ host, ip, port: plainPort(seed), libp2p }));
   }
   return chosen;
 }
 
-function isMember(peer: AgentRecord | Member): peer is Member {
+function isMember(peer: Candidate): peer is Member {
   return 'expiresAt' in peer;
 }
 
-function candidate(peer: AgentRecord | Member | undefined): Candidate | undefined {
-  if (peer === undefined) return undefined;
-  return { peer, begun: isMember(peer) && peer.left * 2 > peer.leftAtFirst };
-}
-
-function listedMember({ ip, port, libp2p, peerId }: Member): ListedPeer {
-  return { host: ip, ip, port: port === UNREACHABLE_PORT ? undefined : port, libp2p, peerId };
-}
-
-function listedAgent(agent: AgentRecord): ListedPeer {
-  const { host, ip, port, libp2p, peerId, zone } = agent;
-  // A compact answer has no room for a name: the address that the agent spoke from stands in for it.
-  const packable = host !== undefined && packAddress(host, UNREACHABLE_PORT) !== undefined;
-  const shown = { host: host ?? ip, ip: packable ? host : ip };
-  return { ...shown, port, libp2p, peerId, ...(zone !== undefined && { zone }) };
+/** It wants more than half of what it wanted when it came. */
+function hasBegun(peer: Candidate): boolean {
+  return isMember(peer) && peer.left * 2 > peer.leftAtFirst;
 }
 
 /** The two lists of a compact HTTP answer (BEP 23, BEP 7). */
 export function packPeers(peers: readonly ListedPeer[]): { readonly v4: Buffer; readonly v6: Buffer } {
-  const packed = peers.map(({ ip, port }) =>
-    ip === undefined || port === undefined ? undefined : packAddress(ip, port),
-  );
+  const packed = peers.map((peer) => peer.packed());
   const ofSize = (size: number): Buffer =>
-    Buffer.concat(packed.filter((entry) => entry !== undefined && entry.length === size) as Buffer[]);
+    Buffer.concat(packed.filter((entry): entry is Buffer => entry?.length === size));
   return { v4: ofSize(6), v6: ofSize(18) };
 }
 
-/** The list of an answer that is not compact (BEP 3), with keys of ours: the zone, and `peer`, a multiaddr. */
-export function describePeers(peers: readonly ListedPeer[]): Buffer {
-  const parts: string[] = ['l'];
-  const text = (value: string): string => `${Buffer.byteLength(value)}:${value}`;
-  for (const { host, port, libp2p, peerId, zone } of peers) {
-    parts.push(`d2:ip${text(host)}`);
-    if (libp2p !== undefined) parts.push(`4:peer${text(formatMultiaddr({ host, ...libp2p }))}`);
-    if (peerId !== undefined) parts.push(`7:peer id20:${Buffer.from(peerId, 'hex').toString('latin1')}`);
-    parts.push(`4:porti${port ?? libp2p?.port ?? UNREACHABLE_PORT}e`);
-    if (zone !== undefined) parts.push(`4:zone${text(zone)}`);
-    parts.push('e');
-  }
-  parts.push('e');
-  return Buffer.from(parts.join(''), 'latin1');
+/** The list of an answer that is not compact (BEP 3). `libp2p`: the caller speaks it. */
+export function describePeers(peers: readonly ListedPeer[], libp2p: boolean): Buffer {
+  return Buffer.from(`l${peers.map((peer) => peer.described(libp2p)).join('')}e`, 'latin1');
 }

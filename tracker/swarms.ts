@@ -7,7 +7,8 @@ import { formatHostPort } from '#http';
 import { formatMultiaddr } from '#multiaddr';
 import type { InfoHash } from '#torrent';
 import type { AgentRecord, Agents } from './agents.ts';
-import { type Member, type Members, UNREACHABLE_PORT } from './members.ts';
+import { UNREACHABLE_PORT } from './listed-peer.ts';
+import type { Member, Members } from './members.ts';
 
 interface SwarmSummary {
   readonly infoHash: InfoHash;

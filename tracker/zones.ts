@@ -32,6 +32,7 @@ interface Zone {
 }
 
 const NO_ZONE = 0;
+const MOST_LEVELS = 20_000;
 const SEPARATOR = '\u0000';
 /** Sorts behind all that begins with the key before it, and before the next name. */
 const PAST = '\u0001';
@@ -39,7 +40,9 @@ const PAST = '\u0001';
 export function createZones(): Zones {
   const none: Zone = { key: '', name: undefined, users: 1, rank: 0 };
   const zones: (Zone | undefined)[] = [none];
-  const byKey = new Map<string, number>();
+  const byName = new Map<string, number>();
+  /** Of the zones as they are; emptied when one comes or goes. */
+  const levelsOf = new Map<string, readonly RankRange[]>();
   const sorted: Zone[] = [none];
   const free: number[] = [];
 
@@ -55,6 +58,7 @@ export function createZones(): Zones {
     return low;
   };
   const number = (from: number): void => {
+    levelsOf.clear();
     for (let rank = from; rank < sorted.length; rank += 1) {
       const zone = sorted[rank];
       if (zone !== undefined) zone.rank = rank;
@@ -64,18 +68,18 @@ export function createZones(): Zones {
   return {
     take(name) {
       if (name === undefined) return NO_ZONE;
-      const key = name.replaceAll('/', SEPARATOR);
-      const known = byKey.get(key);
+      const known = byName.get(name);
       const before = known === undefined ? undefined : zones[known];
       if (known !== undefined && before !== undefined) {
         before.users += 1;
         return known;
       }
+      const key = name.replaceAll('/', SEPARATOR);
       const id = free.pop() ?? zones.length;
       const place = placeOf(key);
       const zone = { key, name, users: 1, rank: place };
       zones[id] = zone;
-      byKey.set(key, id);
+      byName.set(name, id);
       sorted.splice(place, 0, zone);
       number(place);
       return id;
@@ -87,7 +91,7 @@ export function createZones(): Zones {
       if (zone.users > 0) return;
       zones[id] = undefined;
       free.push(id);
-      byKey.delete(zone.key);
+      if (zone.name !== undefined) byName.delete(zone.name);
       sorted.splice(zone.rank, 1);
       number(zone.rank);
     },
@@ -95,6 +99,8 @@ export function createZones(): Zones {
     levels(name) {
       const all = { from: 0, to: sorted.length };
       if (name === undefined) return [all];
+      const known = levelsOf.get(name);
+      if (known !== undefined) return known;
       const ranges: RankRange[] = [];
       const labels = name.split('/');
       for (let depth = labels.length; depth > 0; depth -= 1) {
@@ -102,6 +108,7 @@ export function createZones(): Zones {
         ranges.push({ from: placeOf(key), to: placeOf(key + PAST) });
       }
       ranges.push(all);
+      if (levelsOf.size < MOST_LEVELS) levelsOf.set(name, ranges);
       return ranges;
     },
     nameOf: (id) => zones[id]?.name,

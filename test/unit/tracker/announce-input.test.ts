@@ -39,7 +39,7 @@ t.test('an announce in any order and spelling has one form', async (t) => {
           infoHash: Buffer.from(infoHash).toString('hex'),
           peerId: Buffer.from(peerId).toString('hex'),
           ...{ port, left, event: event === '' ? undefined : event },
-          ...{ numwant: 50, compact: true, libp2p: undefined },
+          ...{ numwant: 50, compact: true, libp2p: undefined, passkey: undefined },
         });
       },
     ),

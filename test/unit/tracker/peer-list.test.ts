@@ -3,14 +3,9 @@ import t from 'tap';
 import type { InfoHash } from '#torrent';
 import { type AgentSelf, createAgents } from '../../../tracker/agents.ts';
 import { isHost, packAddress, plainIp } from '../../../tracker/ip.ts';
+import type { ListedPeer } from '../../../tracker/listed-peer.ts';
 import { type Announced, createMembers } from '../../../tracker/members.ts';
-import {
-  type Caller,
-  choosePeers,
-  describePeers,
-  type ListedPeer,
-  packPeers,
-} from '../../../tracker/peer-list.ts';
+import { type Caller, choosePeers, describePeers, packPeers } from '../../../tracker/peer-list.ts';
 import { createZones } from '../../../tracker/zones.ts';
 
 const id = (number: number): string => number.toString(16).padStart(40, '0');
@@ -222,7 +217,7 @@ t.test('packed and described answers carry each peer', async (t) => {
   holder(2, { host: '2001:db8::7' });
   const list = choose({ seeds: [{ host: 'origin.example', ip: undefined as unknown as string, port: 1 }] });
   const peerId = (number: number): string => Buffer.from(id(number), 'hex').toString('latin1');
-  const described = describePeers(list).toString('latin1');
+  const described = describePeers(list, true).toString('latin1');
   t.ok(described.includes(`d2:ip9:a.example7:peer id20:${peerId(1)}4:porti7001e4:zone3:eu1e`));
   t.ok(described.includes(`d2:ip11:2001:db8::77:peer id20:${peerId(2)}4:porti7001ee`));
   t.ok(described.endsWith('d2:ip14:origin.example4:porti1eee'));
