@@ -23,6 +23,17 @@ const status = object({
       open: { type: ['boolean', 'null'], description: 'whether everybody may pull from it; null: not known' },
     }),
   },
+  cluster: {
+    description: 'null: everybody takes part in the swarm (--admission open)',
+    anyOf: [
+      { type: 'null' },
+      object({
+        id: text,
+        memberUntil: { type: ['string', 'null'], format: 'date-time' },
+        problem: { type: ['string', 'null'], description: 'why the agent is no member now' },
+      }),
+    ],
+  },
   rights: object({
     mode: { enum: ['client', 'agent'], description: 'whose right to pull counts: see rights.mode' },
   }),

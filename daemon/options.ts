@@ -1,8 +1,8 @@
 /** The agent's options, and how their values become its configuration. */
 import { credentialOptions, credentialsOf } from '#auth';
 import {
+  admissionOptions,
   ConfigError,
-  checkAdmission,
   checkTransports,
   dataFolder,
   dataFolderHelp,
@@ -12,6 +12,7 @@ import {
   host,
   hostPort,
   hostPortOrOff,
+  joinOptions,
   kind,
   listenerOf,
   listenerOptions,
@@ -19,6 +20,7 @@ import {
   oneOf,
   optional,
   path,
+  plainListener,
   rate,
   repeated,
   size,
@@ -57,6 +59,8 @@ export const agentOptions = defineOptions({
     'folder of the cache and its database',
     dataFolderHelp('agent'),
   ),
+  ...admissionOptions,
+  ...joinOptions,
   ...transportOptions,
   'peer.listen': derived(
     hostPortOrOff,
@@ -66,8 +70,8 @@ export const agentOptions = defineOptions({
   ),
   'bittorrent.listen': derived(
     hostPortOrOff,
-    listenerOf('tcp', 6882),
-    'port 6882 on the host of listen',
+    plainListener(6882),
+    'port 6882 on the host of listen; off under --admission token',
     'address where other members, and any BitTorrent client, reach this agent by plain TCP',
   ),
   advertise: optional(host, 'host that other members dial; by default the one that the tracker sees'),
@@ -121,11 +125,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   if (origins.length === 0) {
     throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
   }
-  checkAdmission(values.admission, {
-    listen,
-    'peer.listen': peerListen,
-    'bittorrent.listen': bittorrentListen,
-  });
+  const joinTokenFile = values['join.token-file'];
   const credentialsFor = credentialsOf(values, origins);
   return {
     origins: [...origins],
@@ -146,6 +146,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(caFile !== undefined && { caFile }),
     ...(tls && { tls }),
     ...(values.admission !== undefined && { admission: values.admission }),
+    ...(joinTokenFile !== undefined && { joinTokenFile }),
     ...(advertise !== undefined && { advertise }),
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),

@@ -3,7 +3,15 @@ import { mkdir, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
-import { type Admission, checkAdmission } from '#config';
+import {
+  checkStanding,
+  createRefusals,
+  exposeMembership,
+  type Membership,
+  membershipForSwarm,
+  openMembership,
+} from '#cluster';
+import { type Admission, decideAdmission, spokenUnder } from '#config';
 import { openDatabase } from '#database';
 import { createTrackerDiscovery } from '#discovery';
 import { createHashing } from '#hashing';
@@ -25,6 +33,7 @@ import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
 import { listHeld } from './held.ts';
 import { createLazyReads, DEFAULT_LAZY, type LazyLimits } from './lazy/index.ts';
+import { keepToThisMachine } from './local-only.ts';
 import { openManifestCache } from './manifest-cache.ts';
 import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
@@ -72,8 +81,10 @@ export interface AgentConfig {
   readonly scrubRestMs?: number | undefined;
   readonly uploadRateBytesPerSecond?: number | undefined;
   readonly downloadRateBytesPerSecond?: number | undefined;
-  /** A listener that is not on the loopback needs an explicit 'open'. */
+  /** Who takes part in the swarm; by default everybody while every listener is on the loopback, else members. */
   readonly admission?: Admission | undefined;
+  /** A join token, for `token`. */
+  readonly joinTokenFile?: string | undefined;
   /** How long a tag is served while no origin answers. Default one hour. */
   readonly staleTagsMs?: number | undefined;
   /** What is read lazily, and how much of it is kept. */
@@ -106,21 +117,24 @@ const DRAIN_MS = 25_000;
 /** An origin that does not accept or does not go on is given up after these. */
 const CONNECT_TIMEOUT_MS = 3_000;
 const STALL_TIMEOUT_MS = 10_000;
+/** The start waits so long for a membership; the mirror serves what it has without one. */
+const JOIN_PATIENCE_MS = 5_000;
 
 /**
  * Starts an agent. Everything that it opened is closed again when a part cannot start.
- * @throws ConfigError for a listener that other machines can reach without `admission: 'open'`
+ * @throws ConfigError for admission by token without a join token and a membership that was kept
  * @throws Error when the data folder is in use by another agent or a port is taken
  */
 export async function startAgent(
   config: AgentConfig,
   { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
 ): Promise<Agent> {
-  checkAdmission(config.admission, {
+  const { admission } = decideAdmission(config.admission, {
     listen: config.listen,
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
+  if (admission === 'token') await checkStanding({ data: config.data, joinTokenFile: config.joinTokenFile });
   await using parts = new AsyncDisposableStack();
 
   await mkdir(config.data, { recursive: true });
@@ -132,11 +146,26 @@ export async function startAgent(
     (it) => it.close(),
   );
   const catalog = openMetainfoCatalog(db);
-  const bare = await createHttpClient({
+  const transports = spokenUnder(admission, config.transports ?? DEFAULT_TRANSPORTS, config.bittorrentListen);
+  const identity =
+    transports.includes('libp2p') || admission === 'token'
+      ? await loadIdentity(identityFile(config.data))
+      : undefined;
+  const network = await createHttpClient({
     caFile: config.caFile,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     stallTimeoutMs: STALL_TIMEOUT_MS,
   });
+  const { data, origins, joinTokenFile } = config;
+  const membership =
+    admission === 'open' || identity === undefined
+      ? undefined
+      : parts.adopt(
+          await openMembership({ identity, data, origins, joinTokenFile, http: network, role: 'agent', log }),
+          (it) => it.close(),
+        );
+  if (membership !== undefined) exposeMembership(metrics, membership);
+  const bare = membership?.http ?? network;
   const http = parts.adopt(
     withCredentials(bare, { credentialsFor: config.credentialsFor ?? (() => undefined) }),
     (it) => it.close(),
@@ -145,11 +174,9 @@ export async function startAgent(
 
   // The swarm comes first: discovery tells its address. What the swarm finds damaged is dropped later.
   let drop = (_infoHash: InfoHash): void => undefined;
-  const transports = config.transports ?? DEFAULT_TRANSPORTS;
-  const identity = transports.includes('libp2p') ? await loadIdentity(identityFile(config.data)) : undefined;
   const swarm = parts.adopt(
     await joinSwarm({
-      ...{ config, identity, transports, catalog, store, counters, log },
+      ...{ config, identity, membership, transports, catalog, store, counters, metrics, log },
       drop: (infoHash) => drop(infoHash),
     }),
     (it) => it.close(),
@@ -160,7 +187,10 @@ export async function startAgent(
       client: http,
       peerId: swarm.peerId,
       address: { host: config.advertise, port: swarm.address?.port },
-      libp2p: identity && { port: swarm.libp2p?.port, peerId: identity.peerId },
+      libp2p:
+        identity && transports.includes('libp2p')
+          ? { port: swarm.libp2p?.port, peerId: identity.peerId }
+          : undefined,
       zone: config.zone,
       log,
     }),
@@ -244,9 +274,13 @@ export async function startAgent(
   }
 
   const server = parts.adopt(
-    await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
+    await createHttpServer({
+      ...{ listen: config.listen, tls: config.tls, log, metrics },
+      notReady: () => membership?.problem(),
+    }),
     (it) => it.close(DRAIN_MS),
   );
+  if (membership !== undefined) keepToThisMachine(server.app);
   registerMirror(server.app, {
     store,
     cache,
@@ -259,8 +293,12 @@ export async function startAgent(
     metrics: counters,
     mostRequests: config.maxRequests ?? MAX_REQUESTS,
   });
-  registerStatus(server.app, { config, store, swarm, origin, downloads, openness, settings });
+  registerStatus(server.app, {
+    ...{ config, store, swarm, origin, downloads, openness, settings, membership },
+  });
   registerPulls(server.app, pulls, serves);
+  // A stranger would be told nothing.
+  await membership?.joined(AbortSignal.timeout(JOIN_PATIENCE_MS));
   // What the first client would wait for otherwise.
   void openness.open();
   const address = await server.start();
@@ -282,16 +320,20 @@ export async function startAgent(
 function joinSwarm(options: {
   readonly config: AgentConfig;
   readonly identity: Identity | undefined;
+  readonly membership: Membership | undefined;
   readonly transports: readonly Transport[];
   readonly catalog: MetainfoCatalog;
   readonly store: BlobStore;
   readonly counters: AgentMetrics;
+  readonly metrics: Metrics;
   /** The blob is not ours to seed any more. */
   readonly drop: (infoHash: InfoHash) => void;
   readonly log: Logger;
 }): Promise<Swarm> {
-  const { config, identity, transports, catalog, store, counters, drop, log } = options;
+  const { config, identity, membership, transports, catalog, store, counters, metrics, drop, log } = options;
   const { uploadRateBytesPerSecond, downloadRateBytesPerSecond } = config;
+
+  const refused = membership && createRefusals(metrics, log);
 
   /** Opening a blob compares its file with what was stored, and sets a changed one aside. */
   async function openSeed(infoHash: InfoHash): Promise<Seed | undefined> {
@@ -308,6 +350,11 @@ function joinSwarm(options: {
     transports,
     ...(identity !== undefined && { identity }),
     ...(config.peerListen !== 'off' && { peerListen: config.peerListen }),
+    membership:
+      membership &&
+      membershipForSwarm(membership.cluster, membership.credential, (reason, peerId) =>
+        refused?.('swarm', reason, peerId),
+      ),
     lookup: openSeed,
     ...(config.zone !== undefined && { zone: config.zone }),
     log: log.child({ part: 'swarm' }),

@@ -1,5 +1,6 @@
 /** Wires the tracker's parts, and sweeps what has expired with the one timer that it has. */
 import type { FastifyInstance } from 'fastify';
+import type { Guard } from '#cluster';
 import type { HostPort } from '#http';
 import type { MemberAddress } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
@@ -22,6 +23,8 @@ export interface TrackerOptions {
   readonly mayAnnounce?: MayAnnounce;
   /** Names a blob by its digest, or the digest by an infohash, for /api/v1/swarms. By default infohashes only. */
   readonly identify?: IdentifyBlob;
+  /** Admission to a cluster: only its members have inventories here. By default everybody may. */
+  readonly guard?: Guard | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   /** How long an agent is known after its last inventory or heartbeat: two heartbeats. Default 60 s. */
@@ -109,7 +112,10 @@ export function createTracker(options: TrackerOptions): Tracker {
   return {
     register(app) {
       registerAnnounce(app, announcing, mayAnnounce);
-      registerAgents(app, agents, { leaseMs, inventoryBytesPerSecond: limits.inventoryBytesPerSecond, now });
+      registerAgents(app, agents, {
+        ...{ leaseMs, now, guard: options.guard },
+        inventoryBytesPerSecond: limits.inventoryBytesPerSecond,
+      });
       registerSwarms(app, createSwarms({ agents, members, now }), identify);
     },
     async listenUdp(listen) {

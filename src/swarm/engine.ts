@@ -233,6 +233,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       listen: peerListen,
       admit: (memberId) =>
         admit?.(memberId) !== false && !commons.bans.has({ host: memberId, label: memberId }, now()),
+      membership: options.membership,
       accept: (connection) => void accept(connection),
       maxConnections,
     });

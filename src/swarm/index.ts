@@ -23,6 +23,7 @@ export type {
   SeedStore,
   Swarm,
   SwarmDownload,
+  SwarmMembership,
   SwarmObserver,
   SwarmOptions,
   Transport,

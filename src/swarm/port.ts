@@ -20,6 +20,21 @@ export interface Identity {
   readonly privateKey: Uint8Array;
 }
 
+/**
+ * Admission to a cluster, on libp2p. Each side shows the other a membership when they connect; without one
+ * that counts nothing is exchanged.
+ */
+export interface SwarmMembership {
+  /** Ours; undefined: we are no member now, and meet nobody. */
+  credential(): string | undefined;
+  /** Whose a membership is, and until when it counts, in milliseconds since the epoch. Rejects, with the reason, when it does not. */
+  check(credential: string): Promise<{ readonly peerId: string; readonly expiresAt: number }>;
+  /** Called with a peer id that is no member from now on. */
+  onRevoked(listener: (peerId: string) => void): void;
+  /** Told of each connection that was refused or ended. Must not throw. */
+  refused(peerId: string, reason: string): void;
+}
+
 /** What a peer is to us. The origin is a peer like any other, used least. */
 export type PeerRole = 'origin' | 'agent';
 
@@ -85,6 +100,8 @@ export interface SwarmOptions {
   readonly peerListen?: { readonly host: string; readonly port: number };
   /** Whether a member with this libp2p peer id takes part. Default: everybody. */
   readonly admit?: (peerId: string) => boolean;
+  /** Admission to a cluster, for libp2p; plain TCP has none. */
+  readonly membership?: SwarmMembership | undefined;
   /** How members are dialled, first preferred; what is not in it is neither dialled nor, for libp2p, listened on. Default libp2p, then TCP. */
   readonly transports?: readonly Transport[];
   /** Lazy seeding: asked when an incoming handshake names a blob that is not open. */

@@ -7,8 +7,9 @@ import { privateKeyFromProtobuf } from '@libp2p/crypto/keys';
 import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { createLibp2p } from 'libp2p';
-import type { Identity } from '../../port.ts';
+import type { Identity, SwarmMembership } from '../../port.ts';
 import type { Connection } from '../connection.ts';
+import { createMemberships, MEMBER_PROTOCOL } from './memberships.ts';
 import { createMuxerFactory } from './muxer.ts';
 import { Negotiation } from './negotiation.ts';
 import { createNoise } from './noise.ts';
@@ -34,6 +35,8 @@ export interface Libp2pOptions {
   readonly listen: { readonly host: string; readonly port: number } | undefined;
   /** Whether a member with this peer id takes part. Default: everybody. */
   readonly admit?: (peerId: string) => boolean;
+  /** Admission to a cluster; without it everybody who `admit` lets through takes part. */
+  readonly membership?: SwarmMembership | undefined;
   /** A stream that another member opened; must be attached to or closed. */
   readonly accept: (connection: Connection) => void;
   /** Connections (members, not streams). Default 500. */
@@ -84,10 +87,33 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
     },
     connectionMonitor: { enabled: false },
   });
-  await node.handle(PROTOCOL, (stream) => options.accept(released(stream)), {
-    maxInboundStreams: MAX_STREAMS_PER_CONNECTION,
-    maxOutboundStreams: MAX_STREAMS_PER_CONNECTION,
-  });
+  const memberships =
+    options.membership &&
+    createMemberships({
+      membership: options.membership,
+      open: (connection, signal) => connection.newStream(MEMBER_PROTOCOL, { signal }),
+      release: released,
+      connections: () => node.getConnections(),
+    });
+  if (memberships !== undefined) {
+    node.addEventListener('connection:open', ({ detail }) => memberships.met(detail));
+    await node.handle(MEMBER_PROTOCOL, (stream, connection) =>
+      memberships.serve(released(stream), connection),
+    );
+  }
+  await node.handle(
+    PROTOCOL,
+    async (stream, connection) => {
+      const opened = released(stream);
+      try {
+        await memberships?.admitted(connection);
+        options.accept(opened);
+      } catch (error) {
+        opened.close(error instanceof Error ? error.message : String(error));
+      }
+    },
+    { maxInboundStreams: MAX_STREAMS_PER_CONNECTION, maxOutboundStreams: MAX_STREAMS_PER_CONNECTION },
+  );
 
   const [bound] = node.getMultiaddrs();
   const port = bound?.getComponents().find(({ name }) => name === 'tcp')?.value;
@@ -108,6 +134,7 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
       const existing = pick(node.getConnections(member), identity.peerId, peerId);
       if (existing !== undefined) {
         try {
+          await abortable(memberships?.admitted(existing), until);
           return released(await existing.newStream(PROTOCOL, { signal: until }));
         } catch (error) {
           // It may have ended as idle just now; while it is open, the refusal is meant.
@@ -116,12 +143,23 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
       }
       const address = tcpMultiaddr(host, port).encapsulate(`/p2p/${peerId}`);
       const connection = await node.dial(address, { signal: until });
+      await abortable(memberships?.admitted(connection), until);
       return released(await connection.newStream(PROTOCOL, { signal: until }));
     },
     close: async () => {
       await node.stop();
     },
   };
+}
+
+/** Waits for it, but not past the signal. */
+async function abortable(promise: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+  if (promise === undefined) return;
+  signal.throwIfAborted();
+  const gone = Promise.withResolvers<never>();
+  const onAbort = (): void => gone.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  await Promise.race([promise, gone.promise]).finally(() => signal.removeEventListener('abort', onAbort));
 }
 
 /** Of two connections, dialled by both sides at once, both sides use that of the smaller peer id. */
