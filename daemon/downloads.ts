@@ -46,6 +46,9 @@ const PROBE_MS = 1_000;
 /** A blob whose pieces are right and whose digest is not will be the same next time. */
 const WRONG_WINDOW_MS = 60_000;
 
+/** Small blobs of one image that are fetched before they are asked for; no file system stacks more layers. */
+const MOST_AHEAD = 128;
+
 interface Failure {
   readonly error: OciError;
   readonly until: number;
@@ -220,9 +223,10 @@ export function createDownloads(
    * can be asked, and podman asks for the config last, when the origin may be gone.
    */
   async function fetchSmallBlobs(repository: Repository, manifest: Manifest): Promise<void> {
-    for (const { digest, size } of manifest.blobs) {
+    const small = manifest.blobs.filter(({ size }) => size <= SMALL_BLOB_BYTES);
+    for (const { digest } of small.slice(0, MOST_AHEAD)) {
       if (closing) return;
-      if (size > SMALL_BLOB_BYTES || (await store.stat(digest))) continue;
+      if (await store.stat(digest)) continue;
       await open(repository, digest, {}).catch((error: unknown) =>
         log.debug({ digest, err: error }, 'a small blob was not had ahead of its request'),
       );
