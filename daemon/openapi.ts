@@ -23,6 +23,17 @@ const status = object({
       open: { type: ['boolean', 'null'], description: 'whether everybody may pull from it; null: not known' },
     }),
   },
+  cluster: {
+    description: 'null: everybody takes part in the swarm (--admission open)',
+    anyOf: [
+      { type: 'null' },
+      object({
+        id: text,
+        memberUntil: { type: ['string', 'null'], format: 'date-time' },
+        problem: { type: ['string', 'null'], description: 'why the agent is no member now' },
+      }),
+    ],
+  },
   rights: object({
     mode: { enum: ['client', 'agent'], description: 'whose right to pull counts: see rights.mode' },
   }),
@@ -56,6 +67,12 @@ const status = object({
       }),
     },
   }),
+  discovery: {
+    ...(object({ members: integer, met: integer, table: integer, records: integer }) as object),
+    type: ['object', 'null'],
+    description:
+      'without a tracker: members that are known, those that were met, those in the table of the DHT, provider records kept',
+  },
 });
 
 function get(summary: string, content: unknown): unknown {
