@@ -67,7 +67,10 @@ export const originOptions = defineOptions({
   advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   tracker: repeated(trackerUrl, "a tracker that runs alone, named in each .torrent after this origin's own"),
-  'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  'upload.rate': optional(
+    rate,
+    'most that the swarm may upload, over all peers; what is read over HTTP does not count',
+  ),
   ...upstreamOptions,
   ...accessOptions,
   ...collectionOptions,
