@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { BlobStore } from '#blobs';
+import { createBoundedMap } from '#bounded';
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import {
@@ -60,7 +61,7 @@ export function createTorrents(options: {
   readonly log: Logger;
 }): Torrents {
   const { catalog, blobs, perDigest, log } = options;
-  const identities = new Map<InfoHash, BlobIdentity>();
+  const identities = createBoundedMap<InfoHash, BlobIdentity>(MAX_IDENTITIES);
   const running = new Map<Digest, Promise<Metainfo | undefined>>();
   const background = new Set<Promise<void>>();
   let backfill: Promise<void> | undefined;
@@ -134,8 +135,6 @@ export function createTorrents(options: {
       const metainfo = await catalog.byInfoHash(infoHash);
       if (metainfo === undefined) return undefined;
       const identity = { digest: metainfo.digest, size: metainfo.length };
-      const oldest = identities.size >= MAX_IDENTITIES ? identities.keys().next().value : undefined;
-      if (oldest !== undefined) identities.delete(oldest);
       identities.set(infoHash, identity);
       return identity;
     },
