@@ -1,5 +1,5 @@
 /** The agent's own API as an OpenAPI 3.1 document. The registry API under /v2 is OCI's. */
-import { PULL_PHASES } from './pull-account.ts';
+import { PULL_PHASES, PULL_SOURCES } from './pull-account.ts';
 import { SERVE_PHASES } from './serves.ts';
 
 const integer = { type: 'integer' } as const;
@@ -22,6 +22,17 @@ const status = object({
       reachable: { type: ['boolean', 'null'], description: 'null: not asked yet' },
       open: { type: ['boolean', 'null'], description: 'whether everybody may pull from it; null: not known' },
     }),
+  },
+  cluster: {
+    description: 'null: everybody takes part in the swarm (--admission open)',
+    anyOf: [
+      { type: 'null' },
+      object({
+        id: text,
+        memberUntil: { type: ['string', 'null'], format: 'date-time' },
+        problem: { type: ['string', 'null'], description: 'why the agent is no member now' },
+      }),
+    ],
   },
   rights: object({
     mode: { enum: ['client', 'agent'], description: 'whose right to pull counts: see rights.mode' },
@@ -56,6 +67,12 @@ const status = object({
       }),
     },
   }),
+  discovery: {
+    ...(object({ members: integer, met: integer, table: integer, records: integer }) as object),
+    type: ['object', 'null'],
+    description:
+      'without a tracker: members that are known, those that were met, those in the table of the DHT, provider records kept',
+  },
 });
 
 function get(summary: string, content: unknown): unknown {
@@ -77,7 +94,8 @@ const pulls = object({
       size: { type: ['integer', 'null'] },
       wallMs: integer,
       phasesMs: counts(PULL_PHASES),
-      bytesBySource: counts(['peer', 'origin-swarm', 'origin-http', 'upstream', 'resumed']),
+      bytesBySource: counts(PULL_SOURCES),
+      transferMsBySource: counts(PULL_SOURCES),
       topPeers: {
         type: 'array',
         description: 'who sent most, of the members that were connected at the end; five at most',
@@ -98,6 +116,21 @@ const pulls = object({
       wallMs: integer,
       phasesMs: counts(SERVE_PHASES),
       slowest: text,
+    }),
+  },
+  lazyReads: {
+    type: 'array',
+    description: 'blobs of which small ranges were read lazily; what was read last first, 256 at most',
+    items: object({
+      digest: text,
+      repository: text,
+      startedAt: text,
+      lastAt: text,
+      reads: integer,
+      fromMemory: integer,
+      bytes: integer,
+      wallMs: integer,
+      longestMs: integer,
     }),
   },
   manifests: {

@@ -1,8 +1,8 @@
 /** The agent's options, and how their values become its configuration. */
 import { credentialOptions, credentialsOf } from '#auth';
 import {
+  admissionOptions,
   ConfigError,
-  checkAdmission,
   checkTransports,
   dataFolder,
   dataFolderHelp,
@@ -12,6 +12,7 @@ import {
   host,
   hostPort,
   hostPortOrOff,
+  joinOptions,
   kind,
   listenerOf,
   listenerOptions,
@@ -19,6 +20,7 @@ import {
   oneOf,
   optional,
   path,
+  plainListener,
   rate,
   repeated,
   size,
@@ -31,6 +33,7 @@ import {
 } from '#config';
 import type { AgentConfig } from './index.ts';
 import { lazyLimits, lazyOptions } from './lazy/options.ts';
+import { discoveryConfig, discoveryOptions } from './trackerless/options.ts';
 
 const count = kind('N', 'a whole number from 1 to 1000000', (text) =>
   /^[1-9]\d{0,5}$|^1000000$/.test(text) ? Number(text) : undefined,
@@ -49,6 +52,8 @@ export const agentOptions = defineOptions({
     'folder of the cache and its database',
     dataFolderHelp('agent'),
   ),
+  ...admissionOptions,
+  ...joinOptions,
   ...transportOptions,
   'peer.listen': derived(
     hostPortOrOff,
@@ -58,8 +63,8 @@ export const agentOptions = defineOptions({
   ),
   'bittorrent.listen': derived(
     hostPortOrOff,
-    listenerOf('tcp', 6882),
-    'port 6882 on the host of listen',
+    plainListener(6882),
+    'port 6882 on the host of listen; off under --admission token',
     'address where other members, and any BitTorrent client, reach this agent by plain TCP',
   ),
   advertise: optional(host, 'host that other members dial; by default the one that the tracker sees'),
@@ -81,6 +86,7 @@ export const agentOptions = defineOptions({
     'requests that the mirror answers at once; more are refused with 503',
   ),
   'max.downloads': withDefault(count, '200', 'blobs that are fetched at once; more are refused with 503'),
+  ...discoveryOptions,
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
   ...credentialOptions,
   'rights.mode': withDefault(
@@ -113,12 +119,9 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   if (origins.length === 0) {
     throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
   }
-  checkAdmission(values.admission, {
-    listen,
-    'peer.listen': peerListen,
-    'bittorrent.listen': bittorrentListen,
-  });
+  const joinTokenFile = values['join.token-file'];
   const credentialsFor = credentialsOf(values, origins);
+  const discovery = discoveryConfig(values, transports);
   return {
     origins: [...origins],
     ...(credentialsFor && { credentialsFor }),
@@ -137,10 +140,12 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(caFile !== undefined && { caFile }),
     ...(tls && { tls }),
     ...(values.admission !== undefined && { admission: values.admission }),
+    ...(joinTokenFile !== undefined && { joinTokenFile }),
     ...(advertise !== undefined && { advertise }),
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
     lazy: lazyLimits(values),
+    ...(discovery && { discovery }),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
     ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),

@@ -3,9 +3,17 @@ import { mkdir, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
-import { type Admission, checkAdmission } from '#config';
+import {
+  checkStanding,
+  createRefusals,
+  exposeMembership,
+  type Membership,
+  membershipForSwarm,
+  openMembership,
+} from '#cluster';
+import { type Admission, decideAdmission, spokenUnder } from '#config';
 import { openDatabase } from '#database';
-import { createTrackerDiscovery } from '#discovery';
+import { createCombinedDiscovery, createOverlayDiscovery, createTrackerDiscovery } from '#discovery';
 import { createHashing } from '#hashing';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
 import {
@@ -14,6 +22,7 @@ import {
   type Identity,
   identityFile,
   loadIdentity,
+  type OverlayOptions,
   type Seed,
   type Swarm,
   type Transport,
@@ -25,6 +34,7 @@ import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
 import { listHeld } from './held.ts';
 import { createLazyReads, DEFAULT_LAZY, type LazyLimits } from './lazy/index.ts';
+import { keepToThisMachine } from './local-only.ts';
 import { openManifestCache } from './manifest-cache.ts';
 import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
@@ -37,6 +47,14 @@ import { createRights, type RightsOptions } from './rights.ts';
 import { startScrub } from './scrub.ts';
 import { createServes } from './serves.ts';
 import { registerStatus } from './status.ts';
+import {
+  createAnswers,
+  createAsks,
+  type DiscoveryConfig,
+  keepMembers,
+  recentBlobs,
+  registerTrackerlessMetrics,
+} from './trackerless/index.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
 export interface AgentConfig {
@@ -69,8 +87,10 @@ export interface AgentConfig {
   readonly scrubRestMs?: number | undefined;
   readonly uploadRateBytesPerSecond?: number | undefined;
   readonly downloadRateBytesPerSecond?: number | undefined;
-  /** A listener that is not on the loopback needs an explicit 'open'. */
+  /** Who takes part in the swarm; by default everybody while every listener is on the loopback, else members. */
   readonly admission?: Admission | undefined;
+  /** A join token, for `token`. */
+  readonly joinTokenFile?: string | undefined;
   /** How long a tag is served while no origin answers. Default one hour. */
   readonly staleTagsMs?: number | undefined;
   /** What is read lazily, and how much of it is kept. */
@@ -80,6 +100,8 @@ export interface AgentConfig {
   /** Requests of clients that are answered at once, and blobs that are fetched at once; more are refused with 503. */
   readonly maxRequests?: number | undefined;
   readonly maxDownloads?: number | undefined;
+  /** How members are found without a tracker. Default: they are not. */
+  readonly discovery?: DiscoveryConfig | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -103,21 +125,24 @@ const DRAIN_MS = 25_000;
 /** An origin that does not accept or does not go on is given up after these. */
 const CONNECT_TIMEOUT_MS = 3_000;
 const STALL_TIMEOUT_MS = 10_000;
+/** The start waits so long for a membership; the mirror serves what it has without one. */
+const JOIN_PATIENCE_MS = 5_000;
 
 /**
  * Starts an agent. Everything that it opened is closed again when a part cannot start.
- * @throws ConfigError for a listener that other machines can reach without `admission: 'open'`
+ * @throws ConfigError for admission by token without a join token and a membership that was kept
  * @throws Error when the data folder is in use by another agent or a port is taken
  */
 export async function startAgent(
   config: AgentConfig,
   { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
 ): Promise<Agent> {
-  checkAdmission(config.admission, {
+  const { admission } = decideAdmission(config.admission, {
     listen: config.listen,
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
+  if (admission === 'token') await checkStanding({ data: config.data, joinTokenFile: config.joinTokenFile });
   await using parts = new AsyncDisposableStack();
 
   await mkdir(config.data, { recursive: true });
@@ -129,11 +154,26 @@ export async function startAgent(
     (it) => it.close(),
   );
   const catalog = openMetainfoCatalog(db);
-  const bare = await createHttpClient({
+  const transports = spokenUnder(admission, config.transports ?? DEFAULT_TRANSPORTS, config.bittorrentListen);
+  const identity =
+    transports.includes('libp2p') || admission === 'token'
+      ? await loadIdentity(identityFile(config.data))
+      : undefined;
+  const network = await createHttpClient({
     caFile: config.caFile,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     stallTimeoutMs: STALL_TIMEOUT_MS,
   });
+  const { data, origins, joinTokenFile } = config;
+  const membership =
+    admission === 'open' || identity === undefined
+      ? undefined
+      : parts.adopt(
+          await openMembership({ identity, data, origins, joinTokenFile, http: network, role: 'agent', log }),
+          (it) => it.close(),
+        );
+  if (membership !== undefined) exposeMembership(metrics, membership);
+  const bare = membership?.http ?? network;
   const http = parts.adopt(
     withCredentials(bare, { credentialsFor: config.credentialsFor ?? (() => undefined) }),
     (it) => it.close(),
@@ -142,30 +182,67 @@ export async function startAgent(
 
   // The swarm comes first: discovery tells its address. What the swarm finds damaged is dropped later.
   let drop = (_infoHash: InfoHash): void => undefined;
-  const transports = config.transports ?? DEFAULT_TRANSPORTS;
-  const identity = transports.includes('libp2p') ? await loadIdentity(identityFile(config.data)) : undefined;
+  const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
+  const manifests = await openManifestCache(db, { maxTagAgeMs: staleTagsMs });
+  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
+  // Who may see what is here cannot be told of a member: so only what everybody may see is shared.
+  const mayTell = (): boolean => openness.openNow();
+  const overlay = config.discovery && {
+    ...{ dht: config.discovery.dht, mdns: config.discovery.mdns, advertise: config.advertise },
+    answer: createAnswers({ catalog, manifests, mayTell }),
+  };
   const swarm = parts.adopt(
     await joinSwarm({
-      ...{ config, identity, transports, catalog, store, counters, log },
+      ...{ config, identity, membership, transports, catalog, store, counters, metrics, overlay, log },
       drop: (infoHash) => drop(infoHash),
     }),
     (it) => it.close(),
   );
-  const discovery = parts.adopt(
+  const tracker = parts.adopt(
     createTrackerDiscovery({
       trackers: config.origins,
       client: http,
       peerId: swarm.peerId,
       address: { host: config.advertise, port: swarm.address?.port },
-      libp2p: identity && { port: swarm.libp2p?.port, peerId: identity.peerId },
+      libp2p:
+        identity && transports.includes('libp2p')
+          ? { port: swarm.libp2p?.port, peerId: identity.peerId }
+          : undefined,
       zone: config.zone,
       log,
     }),
     (it) => it.close(),
   );
+  const members = swarm.overlay;
+  const discovery = members
+    ? createCombinedDiscovery(
+        tracker,
+        parts.adopt(
+          createOverlayDiscovery({
+            overlay: members,
+            digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
+            recent: config.discovery?.dht ? (most) => recentBlobs(store, catalog, most) : undefined,
+            mayTell,
+            log,
+          }),
+          (it) => it.close(),
+        ),
+        { onNamed: members.introduce },
+      )
+    : tracker;
   drop = (infoHash) => discovery.drop([infoHash]);
+  if (members) {
+    const { bootstrap = [] } = config.discovery ?? {};
+    parts.adopt(await keepMembers({ db, overlay: members, bootstrap, log }), (it) => it.close());
+  }
+  const asks =
+    members &&
+    createAsks({
+      overlay: members,
+      metrics: registerTrackerlessMetrics(metrics, () => members.status()),
+      log,
+    });
 
-  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
   const origin = createOriginClient({
     origins: config.origins,
     http,
@@ -178,7 +255,9 @@ export async function startAgent(
   const settings = { ...DEFAULT_RIGHTS, ...config.rights };
   const rights = createRights({ settings, openness, origin, metrics: counters, log });
   const unfinished = openUnfinished({ db, store, catalog, log });
-  const held = parts.adopt(await listHeld({ catalog, unfinished, discovery, log }), (it) => it.close());
+  const held = parts.adopt(await listHeld({ catalog, unfinished, discovery: tracker, log }), (it) =>
+    it.close(),
+  );
   const ready = Promise.all([held.listed, store.counted]);
   const limitBytes = config.cacheSizeBytes;
   const freeBytes = async (): Promise<number> => {
@@ -207,6 +286,7 @@ export async function startAgent(
       metainfos,
       unfinished,
       pulls,
+      members: asks,
       onCached: (digest) => lazy.forget(digest),
     }),
     (it) => it.close(),
@@ -222,11 +302,11 @@ export async function startAgent(
     }),
     (it) => it.close(),
   );
-  const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
   const resolver = createResolver({
     origin,
-    cache: await openManifestCache(db, { maxTagAgeMs: staleTagsMs }),
+    cache: manifests,
     staleTagsMs,
+    members: asks,
     onImage: downloads.expect,
     rights,
     log,
@@ -240,9 +320,13 @@ export async function startAgent(
   }
 
   const server = parts.adopt(
-    await createHttpServer({ listen: config.listen, tls: config.tls, log, metrics }),
+    await createHttpServer({
+      ...{ listen: config.listen, tls: config.tls, log, metrics },
+      notReady: () => membership?.problem(),
+    }),
     (it) => it.close(DRAIN_MS),
   );
+  if (membership !== undefined) keepToThisMachine(server.app);
   registerMirror(server.app, {
     store,
     cache,
@@ -255,8 +339,12 @@ export async function startAgent(
     metrics: counters,
     mostRequests: config.maxRequests ?? MAX_REQUESTS,
   });
-  registerStatus(server.app, { config, store, swarm, origin, downloads, openness, settings });
+  registerStatus(server.app, {
+    ...{ config, store, swarm, origin, downloads, openness, settings, membership },
+  });
   registerPulls(server.app, pulls, serves);
+  // A stranger would be told nothing.
+  await membership?.joined(AbortSignal.timeout(JOIN_PATIENCE_MS));
   // What the first client would wait for otherwise.
   void openness.open();
   const address = await server.start();
@@ -278,16 +366,22 @@ export async function startAgent(
 function joinSwarm(options: {
   readonly config: AgentConfig;
   readonly identity: Identity | undefined;
+  readonly membership: Membership | undefined;
   readonly transports: readonly Transport[];
   readonly catalog: MetainfoCatalog;
   readonly store: BlobStore;
   readonly counters: AgentMetrics;
+  readonly overlay: OverlayOptions | undefined;
+  readonly metrics: Metrics;
   /** The blob is not ours to seed any more. */
   readonly drop: (infoHash: InfoHash) => void;
   readonly log: Logger;
 }): Promise<Swarm> {
-  const { config, identity, transports, catalog, store, counters, drop, log } = options;
+  const { config, identity, membership, transports, catalog, store, counters, metrics, overlay, drop, log } =
+    options;
   const { uploadRateBytesPerSecond, downloadRateBytesPerSecond } = config;
+
+  const refused = membership && createRefusals(metrics, log);
 
   /** Opening a blob compares its file with what was stored, and sets a changed one aside. */
   async function openSeed(infoHash: InfoHash): Promise<Seed | undefined> {
@@ -304,6 +398,12 @@ function joinSwarm(options: {
     transports,
     ...(identity !== undefined && { identity }),
     ...(config.peerListen !== 'off' && { peerListen: config.peerListen }),
+    ...(overlay !== undefined && { overlay }),
+    membership:
+      membership &&
+      membershipForSwarm(membership.cluster, membership.credential, (reason, peerId) =>
+        refused?.('swarm', reason, peerId),
+      ),
     lookup: openSeed,
     ...(config.zone !== undefined && { zone: config.zone }),
     log: log.child({ part: 'swarm' }),

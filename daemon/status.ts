@@ -1,6 +1,7 @@
 /** `GET /api/v1/status`: what this agent does now, for `shoal status` and for people. */
 import type { FastifyInstance } from 'fastify';
 import type { BlobStore } from '#blobs';
+import type { Membership } from '#cluster';
 import { formatHostPort } from '#http';
 import { formatMultiaddr } from '#multiaddr';
 import manifest from '#package' with { type: 'json' };
@@ -21,9 +22,12 @@ export function registerStatus(
     readonly downloads: Downloads;
     readonly openness: Openness;
     readonly settings: RightsOptions;
+    readonly membership: Membership | undefined;
   },
 ): void {
-  const { config, store, swarm } = context;
+  const { config, store, swarm, membership } = context;
+  const until = (at: number | undefined): string | null =>
+    at === undefined ? null : new Date(at).toISOString();
   const startedAt = new Date().toISOString();
   app.get('/api/v1/status', async () => ({
     program: 'agent',
@@ -35,6 +39,14 @@ export function registerStatus(
       reachable: reachable ?? null,
       open: context.openness.known(url) ?? null,
     })),
+    cluster:
+      membership === undefined
+        ? null
+        : {
+            id: membership.cluster.id,
+            memberUntil: until(membership.expiresAt()),
+            problem: membership.problem() ?? null,
+          },
     rights: { mode: context.settings.mode },
     cache: { ...store.totals(), limitBytes: config.cacheSizeBytes ?? null },
     downloads: context.downloads.status(),
@@ -45,6 +57,7 @@ export function registerStatus(
       openBlobs: swarm.openBlobs(),
       peers: swarm.peers(),
     },
+    discovery: swarm.overlay?.status() ?? null,
   }));
   app.get('/api/v1/openapi.json', async () => openApiDocument);
 }

@@ -1,5 +1,4 @@
 /** The OpenAPI document of `/api/v1`. It names what exists; `/v2` is the OCI distribution API's own. */
-
 const problem = (description: string) => ({
   description,
   content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
@@ -50,7 +49,8 @@ export const openApiDocument = {
       'of a blob that still comes from an upstream, as a stream; and /v2/<name>/_shoal/leaves/<digest>: SHA-256 of ' +
       'each 16 KiB), /announce and /scrape (BitTorrent tracker), ' +
       '/metrics (Prometheus), /healthz and /readyz. With access control each operation may also answer 401 ' +
-      'without a log-in, 403 without the right that its security names, and 429 after too many failed log-ins.',
+      'without a log-in, 403 without the right that its security names, and 429 after too many failed log-ins. Under ' +
+      '--admission token inventories need the headers of a member (see /api/v1/cluster/renew), in place of the right join.',
   },
   paths: {
     '/api/v1/openapi.json': {

@@ -1,11 +1,13 @@
 /** The origin's options, and how their values become its configuration. */
 import {
-  checkAdmission,
+  admissionOptions,
+  ConfigError,
   checkTransports,
   dataFolder,
   dataFolderHelp,
   defineOptions,
   derived,
+  duration,
   host,
   hostPort,
   hostPortOrOff,
@@ -15,6 +17,7 @@ import {
   logLevel,
   optional,
   path,
+  plainListener,
   rate,
   repeated,
   tlsFiles,
@@ -46,6 +49,7 @@ export const originOptions = defineOptions({
     'folder of blobs, uploads and the database',
     dataFolderHelp('origin'),
   ),
+  ...admissionOptions,
   ...transportOptions,
   'peer.listen': derived(
     hostPortOrOff,
@@ -55,8 +59,8 @@ export const originOptions = defineOptions({
   ),
   'bittorrent.listen': derived(
     hostPortOrOff,
-    listenerOf('tcp', 6881),
-    'port 6881 on the host of listen',
+    plainListener(6881),
+    'port 6881 on the host of listen; off under --admission token',
     'address of the plain BitTorrent listener that seeds the blobs',
   ),
   'udp.listen': withDefault(
@@ -67,6 +71,15 @@ export const originOptions = defineOptions({
   advertise: optional(host, 'host that agents dial for this origin; by default the host of the listener'),
   'public.url': optional(url, 'URL of this origin as agents see it, for announce and web seed URLs'),
   tracker: repeated(trackerUrl, "a tracker that runs alone, named in each .torrent after this origin's own"),
+  'cluster.key-file': optional(
+    path,
+    "the cluster's key ('shoal cluster init'), for --admission token; by default cluster.key in data. Origins of one cluster have copies",
+  ),
+  'cluster.membership-lifetime': withDefault(
+    duration,
+    '1h',
+    'how long a membership counts; it is renewed at half of that, and a member goes on as long without an origin',
+  ),
   'upload.rate': optional(
     rate,
     'most that the swarm may upload, over all peers; what is read over HTTP does not count',
@@ -91,11 +104,11 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
   const publicUrl = values['public.url'];
   const uploadRateBytesPerSecond = values['upload.rate'];
   const access = accessConfig(values);
-  checkAdmission(values.admission, {
-    ...(access === undefined && { listen, 'udp.listen': udpListen }),
-    'peer.listen': peerListen,
-    'bittorrent.listen': bittorrentListen,
-  });
+  const clusterKeyFile = values['cluster.key-file'];
+  const membershipLifetimeMs = values['cluster.membership-lifetime'];
+  if (membershipLifetimeMs < 2_000 || membershipLifetimeMs > 30 * 86_400_000) {
+    throw new ConfigError(['cluster.membership-lifetime: expected 2s to 30d']);
+  }
   const upstreams = upstreamConfigs(values);
   checkExposure(upstreams, access);
   return {
@@ -109,7 +122,9 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     ...(access && { access }),
     collection: collectionConfig(values),
     ...(tls && { tls }),
-    ...(values.admission === 'open' && { admission: values.admission }),
+    ...(values.admission !== undefined && { admission: values.admission }),
+    ...(clusterKeyFile !== undefined && { clusterKeyFile }),
+    membershipLifetimeMs,
     ...(udpListen !== 'off' && { udpListen }),
     ...(advertise !== undefined && { advertise }),
     ...(publicUrl !== undefined && { publicUrl }),

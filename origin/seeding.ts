@@ -5,7 +5,14 @@
  */
 import type { BlobStore } from '#blobs';
 import type { HostPort } from '#http';
-import { createSwarm, createSwarmMetrics, type Identity, type Swarm, type Transport } from '#swarm';
+import {
+  createSwarm,
+  createSwarmMetrics,
+  type Identity,
+  type Swarm,
+  type SwarmMembership,
+  type Transport,
+} from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import type { Drafts } from './drafts.ts';
 import type { Torrents } from './torrents.ts';
@@ -16,6 +23,8 @@ export async function startSeeding(options: {
   /** libp2p; undefined: none. */
   readonly libp2p: { readonly identity: Identity; readonly listen: HostPort } | undefined;
   readonly transports: readonly Transport[];
+  /** Admission to a cluster; undefined: everybody takes part. */
+  readonly membership: SwarmMembership | undefined;
   readonly uploadRateBytesPerSecond?: number | undefined;
   readonly torrents: Torrents;
   readonly drafts: Drafts;
@@ -30,6 +39,7 @@ export async function startSeeding(options: {
   return createSwarm({
     listen: options.listen,
     transports: options.transports,
+    membership: options.membership,
     ...(libp2p && { identity: libp2p.identity, peerListen: libp2p.listen }),
     log,
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),

@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { openBlobStore, openS3BlobStore, type S3Options } from '#blobs';
-import { checkAdmission } from '#config';
+import { type Admission, decideAdmission, spokenUnder, wantsCluster } from '#config';
 import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
@@ -14,6 +14,7 @@ import { createTracker } from '#tracker';
 import { type AccessConfig, openAccess } from './access/index.ts';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
+import { demandKey, openCluster } from './cluster/index.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
 import { createDrafts, type Drafts } from './drafts.ts';
 import { createExclusive } from './exclusive.ts';
@@ -32,6 +33,7 @@ import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
 import { checkExposure, createUpstreams, type UpstreamConfig } from './upstream/index.ts';
 
+const MEMBERSHIP_MS = 3_600_000;
 /** Some thousand manifests. */
 const RECENT_MANIFEST_BYTES = 16 * 1024 * 1024;
 
@@ -64,8 +66,12 @@ export interface OriginConfig {
   readonly upstreams?: readonly UpstreamConfig[] | undefined;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
-  /** `open` lets listeners leave the loopback without admission control. */
-  readonly admission?: 'open';
+  /** Who takes part in the swarm; by default everybody while every listener is on the loopback, else members. */
+  readonly admission?: Admission;
+  /** The cluster's key; by default cluster.key in `data`. */
+  readonly clusterKeyFile?: string;
+  /** How long a membership counts. Default one hour. */
+  readonly membershipLifetimeMs?: number;
 }
 
 export interface Origin {
@@ -85,18 +91,22 @@ export interface Origin {
 
 /**
  * Starts an origin. Everything that it opened is closed again when a part cannot start.
- * @throws ConfigError for a listener beyond the loopback without admission `open`, and for an upstream
+ * @throws ConfigError for a listener beyond the loopback without admission `open` or a cluster's key, and for an upstream
  *   whose credentials would serve everybody
  */
 export async function startOrigin(
   config: OriginConfig,
   { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
 ): Promise<Origin> {
-  checkAdmission(config.admission, {
+  const decided = decideAdmission(config.admission, {
     ...(config.access === undefined && { listen: config.listen, 'udp.listen': config.udpListen ?? 'off' }),
     'peer.listen': config.peerListen,
     'bittorrent.listen': config.bittorrentListen,
   });
+  const key =
+    decided.admission === 'open'
+      ? undefined
+      : await demandKey(config.data, config.clusterKeyFile, wantsCluster(decided, config.admission));
   const upstreamConfigs = config.upstreams ?? [];
   checkExposure(upstreamConfigs, config.access);
   const startedAt = Date.now();
@@ -155,19 +165,36 @@ export async function startOrigin(
     (it) => it.close(),
   );
   const uploads = parts.adopt(createUploadSessions({ blobs, metadata, log }), (it) => it.close());
-  const access = parts.adopt(
+  const cluster =
+    key &&
+    parts.adopt(
+      await openCluster({
+        ...{ key, db, log, metrics },
+        lifetimeMs: config.membershipLifetimeMs ?? MEMBERSHIP_MS,
+        hasAccess: config.access !== undefined,
+      }),
+      (it) => it.close(),
+    );
+  const users = parts.adopt(
     await openAccess(config.access, {
       data: config.data,
       baseFor: (request) => addresses.baseFor(request),
       aliases: repositoriesOf,
+      joins: async ({ raw }) => (await cluster?.guard.identify(raw)) !== undefined,
       log,
       metrics,
     }),
     (it) => it.close(),
   );
+  const access = cluster?.inFrontOf(users) ?? users;
 
-  const transports = config.transports ?? DEFAULT_TRANSPORTS;
-  const listen = config.bittorrentListen === 'off' ? undefined : config.bittorrentListen;
+  const { bittorrentListen } = config;
+  const transports = spokenUnder(
+    decided.admission,
+    config.transports ?? DEFAULT_TRANSPORTS,
+    bittorrentListen,
+  );
+  const listen = bittorrentListen === 'off' ? undefined : bittorrentListen;
   const libp2p =
     config.peerListen === 'off' || !transports.includes('libp2p')
       ? undefined
@@ -178,6 +205,7 @@ export async function startOrigin(
       : parts.adopt(
           await startSeeding({
             ...{ listen, libp2p, transports, torrents, drafts, blobs, metrics, log },
+            membership: libp2p && (await cluster?.asMember(libp2p.identity.peerId)),
             uploadRateBytesPerSecond: config.uploadRateBytesPerSecond,
             countPayload: (direction, bytes) => payload.count(direction, 'swarm', bytes),
           }),
@@ -192,6 +220,7 @@ export async function startOrigin(
   const tracker = parts.adopt(
     createTracker({
       mayAnnounce: access.mayAnnounce,
+      guard: cluster?.guard,
       admit: async (infoHash) =>
         (drafts.identify(infoHash) ?? (await torrents.identify(infoHash))) && {
           seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
@@ -225,6 +254,7 @@ export async function startOrigin(
   );
   // A draft's stream is as long as its fetch: nobody waits for its end.
   http.app.addHook('preClose', async () => drafts.cut());
+  cluster?.register(http.app);
   access.register(http.app);
   tracker.register(http.app);
   registerApi(http.app, {
@@ -239,6 +269,7 @@ export async function startOrigin(
     upstreams,
     startedAt,
     publicUrl: config.publicUrl,
+    hasCluster: cluster !== undefined,
     peers: addresses.peers,
     listeners: () => ({
       registry: address,
@@ -271,6 +302,7 @@ export async function startOrigin(
     {
       ...{ listen: address, bittorrent: swarm?.address, libp2p: swarm?.libp2p, udp: udpAddress },
       data: config.data,
+      cluster: cluster?.id,
     },
     'origin is up',
   );

@@ -10,6 +10,7 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import type { Guard } from '#cluster';
 import { formatHostPort, ProblemError, readBody } from '#http';
 import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
@@ -72,9 +73,28 @@ type Params = { Params: { peerId: string } };
 export function registerAgents(
   app: FastifyInstance,
   agents: Agents,
-  options: { readonly leaseMs: number },
+  options: { readonly leaseMs: number; readonly guard?: Guard | undefined },
 ): void {
-  const read = createBodyReader();
+  const { guard } = options;
+  const readAll = createBodyReader();
+  const read = async (request: FastifyRequest): Promise<Buffer> => {
+    const body = await readAll(request);
+    guard?.checkBody(request.raw, body);
+    return body;
+  };
+  /** A member speaks for itself alone: the lease it changes, and the address it tells, are its own. */
+  const speaks = async (request: FastifyRequest, peerId: string): Promise<(libp2p?: string) => void> => {
+    const member = await guard?.demand(request.raw);
+    return (said) => {
+      const named = said ?? agents.find(peerId, remoteIp(request))?.libp2p?.peerId;
+      if (member === undefined || named === undefined || named === member.peerId) return;
+      throw new ProblemError(
+        403,
+        'Forbidden',
+        `peer: ${named} is another member than the one that sends this`,
+      );
+    };
+  };
   const lease = {
     leaseSeconds: options.leaseMs / 1000,
     /** Two heartbeats may be lost. */
@@ -83,19 +103,27 @@ export function registerAgents(
 
   app.put<Params>('/api/v1/agents/:peerId', async (request) => {
     const peerId = parsePeerId(request.params.peerId);
+    const check = await speaks(request, peerId);
     const { blobs, ...said } = parse(inventory, await read(request));
+    check();
+    check(said.peer?.peerId);
     done(agents.put(peerId, remoteIp(request), selfOf(said), blobs));
     return lease;
   });
 
   app.patch<Params>('/api/v1/agents/:peerId', async (request) => {
     const peerId = parsePeerId(request.params.peerId);
-    done(agents.patch(peerId, remoteIp(request), parse(change, await read(request))));
+    const check = await speaks(request, peerId);
+    const changed = parse(change, await read(request));
+    check();
+    done(agents.patch(peerId, remoteIp(request), changed));
     return lease;
   });
 
   app.delete<Params>('/api/v1/agents/:peerId', async (request, reply) => {
-    done(agents.delete(parsePeerId(request.params.peerId), remoteIp(request)));
+    const peerId = parsePeerId(request.params.peerId);
+    (await speaks(request, peerId))();
+    done(agents.delete(peerId, remoteIp(request)));
     return reply.status(204).send();
   });
 

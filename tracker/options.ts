@@ -1,13 +1,16 @@
 /** The options of a tracker that runs alone, and how their values become its configuration. */
 import { credentialOptions, credentialsOf } from '#auth';
 import {
+  admissionOptions,
   besideListener,
   ConfigError,
-  checkAdmission,
+  dataFolder,
+  dataFolderHelp,
   defineOptions,
   derived,
   hostPort,
   hostPortOrOff,
+  joinOptions,
   listenerOptions,
   logLevel,
   optional,
@@ -23,13 +26,20 @@ import type { TrackerConfig } from './index.ts';
 export const trackerOptions = defineOptions({
   origin: repeated(url, 'URL of an origin whose blobs may be announced; at least one'),
   listen: withDefault(hostPort, '127.0.0.1:6969', 'address of the HTTP tracker and /metrics'),
+  ...admissionOptions,
+  ...joinOptions,
   'udp.listen': derived(
     hostPortOrOff,
     besideListener('listen', 6969),
     'port 6969 on the host of listen',
     'address of the UDP tracker (BEP 15)',
   ),
-  data: optional(path, 'accepted like the other programs do; the tracker keeps its state in memory only'),
+  data: withDefault(
+    path,
+    dataFolder('tracker'),
+    'folder of its key and membership under --admission token; everything else is in memory only',
+    dataFolderHelp('tracker'),
+  ),
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
   ...credentialOptions,
   ...listenerOptions,
@@ -45,7 +55,7 @@ export function trackerConfig(values: Values<typeof trackerOptions>): TrackerCon
   if (origins.length === 0) {
     throw new ConfigError(['origin: the tracker needs an origin: --origin http://127.0.0.1:5000']);
   }
-  checkAdmission(values.admission, { listen, 'udp.listen': udpListen });
+  const joinTokenFile = values['join.token-file'];
   const credentialsFor = credentialsOf(values, origins);
   return {
     listen,
@@ -54,6 +64,8 @@ export function trackerConfig(values: Values<typeof trackerOptions>): TrackerCon
     ...(udpListen !== 'off' && { udpListen }),
     ...(caFile !== undefined && { caFile }),
     ...(credentialsFor && { credentialsFor }),
-    ...(values.admission === 'open' && { admission: 'open' as const }),
+    data: values.data,
+    ...(values.admission !== undefined && { admission: values.admission }),
+    ...(joinTokenFile !== undefined && { joinTokenFile }),
   };
 }

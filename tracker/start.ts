@@ -1,8 +1,27 @@
 /** The tracker as a program of its own, for blobs that origins elsewhere hold. */
 import { type CredentialsFor, withCredentials } from '#auth';
-import { checkAdmission } from '#config';
-import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
+import {
+  checkStanding,
+  createGuard,
+  createRefusals,
+  exposeMembership,
+  type Guard,
+  type Membership,
+  openMembership,
+  registerRevocations,
+} from '#cluster';
+import { type Admission, decideAdmission } from '#config';
+import {
+  createHttpClient,
+  createHttpServer,
+  formatHostPort,
+  type HostPort,
+  isFromHere,
+  ProblemError,
+  type TlsFiles,
+} from '#http';
 import { OciError } from '#oci';
+import { identityFile, loadIdentity } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { admitByOrigins, mayAnnounceByOrigins } from './origin-admission.ts';
 import { createTracker } from './tracker.ts';
@@ -19,8 +38,12 @@ export interface TrackerConfig {
   readonly caFile?: string;
   /** Log-ins at origins with access control, as a user who has the right `join`; none by default. */
   readonly credentialsFor?: CredentialsFor;
-  /** `open` lets listeners leave the loopback without admission control. */
-  readonly admission?: 'open';
+  /** Whose inventories are taken; by default everybody's while every listener is on the loopback, else members'. */
+  readonly admission?: Admission;
+  /** A join token, for `token`. */
+  readonly joinTokenFile?: string;
+  /** Folder of the key and the membership, for `token`. */
+  readonly data?: string;
 }
 
 export interface RunningTracker {
@@ -29,35 +52,66 @@ export interface RunningTracker {
   close(): Promise<void>;
 }
 
-/** @throws ConfigError for a listener that other machines can reach without `admission: 'open'` */
+/** How often the origins are asked what was revoked. */
+const REVOCATIONS_MS = 10_000;
+
+/** @throws ConfigError for admission by token without a join token and a membership that was kept */
 export async function startTracker(
   config: TrackerConfig,
   telemetry: { readonly log: Logger; readonly metrics: Metrics },
 ): Promise<RunningTracker> {
   const { log, metrics } = telemetry;
   const { listen, origins } = config;
-  checkAdmission(config.admission, { listen, 'udp.listen': config.udpListen ?? 'off' });
+  const { admission } = decideAdmission(config.admission, {
+    listen,
+    'udp.listen': config.udpListen ?? 'off',
+  });
   const startedAt = Date.now();
+  const data = config.data ?? '.';
+  if (admission === 'token') await checkStanding({ data, joinTokenFile: config.joinTokenFile });
   await using parts = new AsyncDisposableStack();
-  const client = parts.adopt(
-    withCredentials(await createHttpClient({ caFile: config.caFile, connectTimeoutMs: 1_500 }), {
-      credentialsFor: config.credentialsFor ?? (() => undefined),
-    }),
-    (it) => it.close(),
-  );
+  const bare = await createHttpClient({ caFile: config.caFile, connectTimeoutMs: 1_500 });
+  parts.defer(() => bare.close());
+  const membership =
+    admission === 'open'
+      ? undefined
+      : parts.adopt(
+          await openMembership({
+            ...{ data, origins, log, http: bare, role: 'tracker', joinTokenFile: config.joinTokenFile },
+            identity: await loadIdentity(identityFile(data)),
+            pollMs: REVOCATIONS_MS,
+          }),
+          (it) => it.close(),
+        );
+  const guard = membership && guardOf(membership, telemetry);
+  const client = withCredentials(membership?.http ?? bare, {
+    credentialsFor: config.credentialsFor ?? (() => undefined),
+  });
   const tracker = parts.adopt(
     createTracker({
       admit: admitByOrigins(origins, client),
       mayAnnounce: mayAnnounceByOrigins(origins, client, Date.now),
+      guard,
       log,
       metrics,
     }),
     (it) => it.close(),
   );
   const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
-  const http = parts.adopt(await createHttpServer({ listen, tls: config.tls, log, metrics }), (it) =>
-    it.close(),
+  const http = parts.adopt(
+    await createHttpServer({ listen, tls: config.tls, log, metrics, notReady: () => membership?.problem() }),
+    (it) => it.close(),
   );
+  if (guard !== undefined) {
+    registerRevocations(http.app, guard);
+    http.app.addHook('onRequest', async ({ raw, routeOptions }) => {
+      const route = routeOptions.url ?? '';
+      if (!route.startsWith('/api/v1/') || route.startsWith('/api/v1/cluster/')) return;
+      if (/^\/api\/v1\/(?:agents|torrents)\/:/.test(route)) await guard.demand(raw);
+      else if (!isFromHere(raw))
+        throw new ProblemError(403, 'Forbidden', 'this is told to its own machine alone');
+    });
+  }
   tracker.register(http.app);
   // An agent whose second `--origin` is this tracker learns that nothing here needs a right.
   http.app.get('/v2/', async (_request, reply) => {
@@ -85,4 +139,16 @@ export async function startTracker(
       return closing;
     },
   };
+}
+
+function guardOf(
+  membership: Membership,
+  { log, metrics }: { readonly log: Logger; readonly metrics: Metrics },
+): Guard {
+  const refused = createRefusals(metrics, log);
+  exposeMembership(metrics, membership);
+  return createGuard(membership.cluster, {
+    now: Date.now,
+    onRefused: (reason) => refused('http', reason),
+  });
 }

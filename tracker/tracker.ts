@@ -1,5 +1,6 @@
 /** Wires the tracker's parts, and sweeps what has expired with the one timer that it has. */
 import type { FastifyInstance } from 'fastify';
+import type { Guard } from '#cluster';
 import type { HostPort } from '#http';
 import type { MemberAddress } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
@@ -17,6 +18,8 @@ export interface TrackerOptions {
   readonly admit: Admit;
   /** Whether who announces or scrapes with this passkey may know of the blob; by default everybody may. */
   readonly mayAnnounce?: MayAnnounce;
+  /** Admission to a cluster: only its members have inventories here. By default everybody may. */
+  readonly guard?: Guard | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   /** How long an agent is known after its last inventory or heartbeat. Default 90 s. */
@@ -92,7 +95,7 @@ export function createTracker(options: TrackerOptions): Tracker {
   return {
     register(app) {
       registerAnnounce(app, announcing, mayAnnounce);
-      registerAgents(app, agents, { leaseMs });
+      registerAgents(app, agents, { leaseMs, guard: options.guard });
     },
     async listenUdp(listen) {
       if (udp !== undefined) throw new Error('the UDP tracker listens already');

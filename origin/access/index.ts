@@ -38,6 +38,8 @@ export type { AccessConfig } from './options.ts';
 /** What one request on /v2 was found to be allowed. */
 export interface Admitted {
   readonly may: May;
+  /** A user has logged in. */
+  readonly isUser: boolean;
   /** Passkeys for the URLs of metainfo that this client is given; undefined when none are needed. */
   passkeys(repository: string, digest: Digest, infoHash: InfoHash): Passkeys | undefined;
 }
@@ -80,6 +82,8 @@ export async function openAccess(
     readonly baseFor: (request: FastifyRequest) => string;
     /** The repositories that a pull of this name may be answered from. */
     readonly aliases: (name: string) => readonly string[];
+    /** Whether who sends this needs no right `join`: a member of the cluster. */
+    readonly joins?: ((request: FastifyRequest) => Promise<boolean>) | undefined;
     readonly limits?: LoginLimits | undefined;
     /** Milliseconds since the epoch. */
     readonly now?: () => number;
@@ -121,12 +125,13 @@ export async function openAccess(
       app.addHook('onRequest', async (request, reply) => {
         const action = actionBeside(request.routeOptions.url);
         if (state === undefined || action === undefined) return;
+        if (action === 'join' && (await options.joins?.(request))) return;
         judgeBeside(action, await identify(request, { logins, tokens }), state.policy, reply);
       });
     },
     async admit(call) {
       const current = state;
-      if (current === undefined) return { may: MAY_ALL, passkeys: () => undefined };
+      if (current === undefined) return { may: MAY_ALL, isUser: false, passkeys: () => undefined };
       const { request, path: place, query } = call;
       const passkey = query.get('passkey') ?? undefined;
       if (passkey !== undefined && place.kind === 'blob' && /^(?:GET|HEAD)$/.test(request.method)) {
@@ -134,6 +139,7 @@ export async function openAccess(
         if (claims?.repository === place.name) {
           return {
             may: (action, name) => action === 'pull' && name === place.name,
+            isUser: false,
             passkeys: () => undefined,
           };
         }
@@ -144,6 +150,7 @@ export async function openAccess(
       const subject = 'reason' in identity ? undefined : identity.subject;
       return {
         may,
+        isUser: subject !== undefined,
         passkeys(repository, digest, infoHash) {
           const [key] = current.keys;
           if (key === undefined) return undefined;

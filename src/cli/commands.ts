@@ -29,6 +29,26 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./origin-gc.ts')).originGc,
   },
   {
+    name: 'cluster init',
+    line: "make the key of a new cluster in its first origin's data folder",
+    load: async () => (await import('./cluster-key.ts')).clusterInit,
+  },
+  {
+    name: 'cluster join-token',
+    line: 'print a token with which agents and trackers join the cluster',
+    load: async () => (await import('./cluster-key.ts')).clusterJoinToken,
+  },
+  {
+    name: 'cluster members',
+    line: 'list the members that a running origin knows',
+    load: async () => (await import('./cluster-members.ts')).clusterMembers,
+  },
+  {
+    name: 'cluster revoke',
+    line: "end a member's place in the cluster, or a join token's use",
+    load: async () => (await import('./cluster-members.ts')).clusterRevoke,
+  },
+  {
     name: 'tracker',
     line: 'run a tracker alone',
     load: async () => (await import('./tracker.ts')).tracker,

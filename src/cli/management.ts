@@ -20,8 +20,10 @@ export async function askManagement<T>(
   where: string,
   signal: AbortSignal,
   program = 'an origin',
+  body?: string,
 ): Promise<T> {
-  const response = await client.request(where, { method, signal });
+  const content = body !== undefined && { body, headers: { 'content-type': 'application/json' } };
+  const response = await client.request(where, { method, signal, ...content });
   const text = (await client.read(response, MAX_BYTES)).toString('utf8');
   if (response.status === 404) throw new CommandError(`${where} answered 404: is this ${program}?`);
   if (response.status >= 300) {

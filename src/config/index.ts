@@ -29,16 +29,21 @@ export {
 } from './kinds.ts';
 export {
   type Admission,
+  admissionOptions,
   besideListener,
-  checkAdmission,
   checkTransports,
   dataFolder,
   dataFolderHelp,
+  decideAdmission,
+  joinOptions,
   listenerOf,
   listenerOptions,
   logLevel,
+  plainListener,
+  spokenUnder,
   tlsFiles,
   transportOptions,
+  wantsCluster,
 } from './listeners.ts';
 export { nearest } from './nearest.ts';
 export {

@@ -14,9 +14,21 @@ export type Admission = 'open' | 'token';
 export const listenerOptions = {
   'tls.cert': optional(path, 'PEM certificate (chain) for the HTTP listener; needs --tls-key'),
   'tls.key': optional(path, 'PEM private key of the certificate'),
+} as const satisfies Record<string, Option>;
+
+/** Who takes part; must stand above the listeners. */
+export const admissionOptions = {
   admission: optional(
     oneOf('open', 'token') as Kind<Admission>,
-    'who may connect; a listener that is not on the loopback needs an explicit open (token is not available yet)',
+    'who takes part in the swarm: open: everybody; token: members of the cluster; by default open while every listener is on the loopback, else token',
+  ),
+} as const satisfies Record<string, Option>;
+
+/** Options of a program that joins a cluster. */
+export const joinOptions = {
+  'join.token-file': optional(
+    path,
+    "file with a join token ('shoal cluster join-token'), for --admission token; read when a membership is needed",
   ),
 } as const satisfies Record<string, Option>;
 
@@ -112,28 +124,54 @@ export function tlsFiles(values: {
   throw new ConfigError([`${missing}: TLS needs both --tls-cert and --tls-key`]);
 }
 
-/**
- * Refuses to open a listener to other machines by accident.
- * @throws ConfigError naming the listener
- */
-export function checkAdmission(
-  admission: Admission | undefined,
+/** Who takes part, and the listener that decided it when nobody said. */
+export interface DecidedAdmission {
+  readonly admission: Admission;
+  /** The first listener that other machines can reach. */
+  readonly exposed: string | undefined;
+}
+
+/** What was said, or else: open while every listener is on the loopback. */
+export function decideAdmission(
+  given: Admission | undefined,
   listeners: Readonly<Record<string, HostPort | 'off'>>,
-): void {
-  if (admission === 'open') return;
-  if (admission === 'token') {
-    throw new ConfigError(['admission: token is not available yet; use open, or listen on the loopback']);
-  }
-  const problems = Object.entries(listeners)
+): DecidedAdmission {
+  const [exposed] = Object.entries(listeners)
     .filter(([, address]) => address !== 'off' && !isLoopback(address.host))
-    .map(
-      ([key]) =>
-        `${key}: other machines can reach this listener, and there is no admission control yet: ` +
-        'listen on 127.0.0.1, or pass --admission open to let everybody in',
-    );
-  if (problems.length > 0) throw new ConfigError(problems);
+    .map(([key]) => key);
+  return { admission: given ?? (exposed === undefined ? 'open' : 'token'), exposed };
+}
+
+/** Begins an error about a cluster that is not set up: which option wants one. */
+export function wantsCluster({ exposed }: DecidedAdmission, given: Admission | undefined): string {
+  return exposed !== undefined && given === undefined
+    ? `${exposed}: other machines can reach this listener, so that members must be told from strangers`
+    : 'admission: token needs a cluster';
+}
+
+/** Plain BitTorrent knows no members: under `token` it is spoken only where its listener was asked for. */
+export function spokenUnder(
+  admission: Admission,
+  transports: readonly Transport[],
+  bittorrentListen: HostPort | 'off',
+): readonly Transport[] {
+  if (admission === 'open' || bittorrentListen !== 'off') return transports;
+  return transports.filter((transport) => transport !== 'tcp');
+}
+
+/** The default of the plain BitTorrent listener: beside the first one, and `off` where members are told apart. */
+export function plainListener(port: number): (earlier: EarlierText) => string | undefined {
+  const beside = listenerOf('tcp', port);
+  return (earlier) => {
+    const exposed = ['listen', 'peer.listen'].some((key) => {
+      const text = earlier(key);
+      return text !== undefined && text !== 'off' && !isLoopback(text.slice(0, text.lastIndexOf(':')));
+    });
+    const admission = earlier('admission') ?? (exposed ? 'token' : 'open');
+    return admission === 'token' ? 'off' : beside(earlier);
+  };
 }
 
 function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host);
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(host);
 }

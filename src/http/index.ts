@@ -12,6 +12,7 @@ export {
   type HttpResponse,
   restAfterFailure,
 } from './client.ts';
+export { isFromHere } from './from-here.ts';
 export { formatHostPort, type HostPort, parseHostPort } from './host-port.ts';
 export { ProblemError } from './problem.ts';
 export { type ByteSource, sendBody } from './send.ts';

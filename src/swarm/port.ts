@@ -9,6 +9,7 @@ import type { MemberAddress } from '#multiaddr';
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import type { InfoHash, Torrent } from '#torrent';
+import type { Overlay, OverlayOptions } from './overlay/port.ts';
 
 /** How two members are connected; a label of the metrics. */
 export type Transport = 'tcp' | 'libp2p';
@@ -18,6 +19,21 @@ export interface Identity {
   /** As text, the form that addresses carry: `12D3KooW…`. */
   readonly peerId: string;
   readonly privateKey: Uint8Array;
+}
+
+/**
+ * Admission to a cluster, on libp2p. Each side shows the other a membership when they connect; without one
+ * that counts nothing is exchanged.
+ */
+export interface SwarmMembership {
+  /** Ours; undefined: we are no member now, and meet nobody. */
+  credential(): string | undefined;
+  /** Whose a membership is, and until when it counts, in milliseconds since the epoch. Rejects, with the reason, when it does not. */
+  check(credential: string): Promise<{ readonly peerId: string; readonly expiresAt: number }>;
+  /** Called with a peer id that is no member from now on. */
+  onRevoked(listener: (peerId: string) => void): void;
+  /** Told of each connection that was refused or ended. Must not throw. */
+  refused(peerId: string, reason: string): void;
 }
 
 /** What a peer is to us. The origin is a peer like any other, used least. */
@@ -85,8 +101,12 @@ export interface SwarmOptions {
   readonly peerListen?: { readonly host: string; readonly port: number };
   /** Whether a member with this libp2p peer id takes part. Default: everybody. */
   readonly admit?: (peerId: string) => boolean;
+  /** Admission to a cluster, for libp2p; plain TCP has none. */
+  readonly membership?: SwarmMembership | undefined;
   /** How members are dialled, first preferred; what is not in it is neither dialled nor, for libp2p, listened on. Default libp2p, then TCP. */
   readonly transports?: readonly Transport[];
+  /** Members find each other without a tracker, over libp2p; undefined: they do not, and nothing of it is loaded. */
+  readonly overlay?: OverlayOptions;
   /** Lazy seeding: asked when an incoming handshake names a blob that is not open. */
   readonly lookup: (infoHash: InfoHash) => Promise<Seed | undefined>;
   readonly observer: SwarmObserver;
@@ -107,6 +127,8 @@ export interface Swarm {
   readonly address: { readonly host: string; readonly port: number } | undefined;
   /** Where members reach us over libp2p, and who we are there; undefined when we do not listen. */
   readonly libp2p?: { readonly host: string; readonly port: number; readonly peerId: string } | undefined;
+  /** Undefined when it was not asked for, or libp2p is not spoken. */
+  readonly overlay?: Overlay;
   /** Our 20-byte BitTorrent peer id in hex, for announces. */
   readonly peerId: string;
   /**

@@ -1,7 +1,7 @@
 /** Pull (distribution-spec, "Pull"; RFC 9110, section 14): end-1, end-2, end-3, of the origin and of an agent's mirror. */
 import t from 'tap';
-import { MANIFEST, testOrigin } from '../support/origin.ts';
 import { agentHere } from '../support/in-process.ts';
+import { MANIFEST, testOrigin } from '../support/origin.ts';
 import { ALGORITHMS, ask, pushContent, putAt, someContent, someImage } from './support.ts';
 
 for (const reader of ['origin', 'agent'] as const) {

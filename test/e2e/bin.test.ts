@@ -80,6 +80,20 @@ t.test('mistakes on the command line: exit code 2, one line, and where to look',
     [['config', 'show'], /use 'shoal config print'/],
     [['agent'], /origin: the agent needs an origin: --origin/],
     [['origin', '--listen', '0.0.0.0:0'], /listen: other machines can reach this listener.*--admission open/],
+    [
+      [
+        'agent',
+        '--origin',
+        'http://127.0.0.1:1',
+        '--peer-listen',
+        '0.0.0.0:0',
+        '--data',
+        '/tmp/shoal-no-member',
+      ],
+      /--join-token-file FILE/,
+    ],
+    [['cluster', 'revoke', 'somebody'], /'somebody' is no peer id/],
+    [['cluster', 'join-token', '--uses', '0'], /whole number/],
     [['origin', '--tls-cert', 'c.pem'], /tls\.key: TLS needs both/],
   ];
   for (const [args, message] of cases) {

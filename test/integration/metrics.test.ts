@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { createMetrics } from '#telemetry';
 import { startTracker } from '#tracker';
-import { agentHere, originHere } from '../support/in-process.ts';
+import { makeCluster } from '../support/cluster.ts';
+import { agentHere, makeFolder, originHere } from '../support/in-process.ts';
 import { readme } from '../support/readme-tables.ts';
 import { log } from '../support/tracker.ts';
 
@@ -21,11 +22,17 @@ const namesIn = (text: string): string[] =>
   [...text.matchAll(/^# TYPE (shoal_\w+) /gm)].map(([, name = '']) => name).sort();
 
 t.test('README lists the metrics of every program, no more and no less', async (t) => {
-  const origin = await originHere(t);
-  const agent = await agentHere(t, [origin.url]);
+  // With admission, which has metrics of its own.
+  const cluster = await makeCluster(t);
+  const joinTokenFile = await cluster.joinToken();
+  const origin = await originHere(t, { admission: 'token', clusterKeyFile: cluster.keyFile });
+  const agent = await agentHere(t, [origin.url], { admission: 'token', joinTokenFile });
   const metrics = createMetrics();
   const tracker = await startTracker(
-    { listen: { host: '127.0.0.1', port: 0 }, origins: [origin.url] },
+    {
+      ...{ listen: { host: '127.0.0.1', port: 0 }, origins: [origin.url] },
+      ...{ admission: 'token', joinTokenFile, data: await makeFolder(t) },
+    },
     { log, metrics },
   );
   t.teardown(() => tracker.close());

@@ -1,31 +1,48 @@
 import t from 'tap';
 import {
   besideListener,
-  ConfigError,
-  checkAdmission,
+  decideAdmission,
   printSettings,
   resolveOptions,
+  spokenUnder,
   tlsFiles,
 } from '#config';
 import { agentConfig, agentOptions } from '#daemon/options';
 import { originConfig, originOptions } from '#origin/options';
 import { trackerConfig, trackerOptions } from '#tracker/options';
 
-t.test('a listener beyond the loopback needs open admission', async (t) => {
+t.test('members are told apart as soon as one listener is beyond the loopback', async (t) => {
   const near = { host: '127.0.0.1', port: 1 };
   const far = { host: '0.0.0.0', port: 1 };
-  t.doesNotThrow(() => checkAdmission(undefined, { listen: near, 'udp.listen': 'off' }));
-  t.doesNotThrow(() => checkAdmission(undefined, { listen: { host: '::1', port: 1 } }));
-  t.doesNotThrow(() => checkAdmission('open', { listen: far }));
-  t.throws(
-    () => checkAdmission(undefined, { listen: near, 'bittorrent.listen': far }),
-    /^bittorrent\.listen: .*--admission open/,
-  );
-  t.throws(
-    () => checkAdmission(undefined, { listen: { host: '127.0.0.1.example.org', port: 1 } }),
-    ConfigError,
-  );
-  t.throws(() => checkAdmission('token', { listen: near }), /not available yet/);
+  const open = { admission: 'open', exposed: undefined };
+  t.same(decideAdmission(undefined, { listen: near, 'udp.listen': 'off' }), open);
+  t.same(decideAdmission(undefined, { listen: { host: '::1', port: 1 } }), open);
+  t.match(decideAdmission('open', { listen: far }), { admission: 'open' });
+  t.match(decideAdmission('token', { listen: near }), { admission: 'token' });
+  t.match(decideAdmission(undefined, { listen: near, 'bittorrent.listen': far }), {
+    admission: 'token',
+    exposed: 'bittorrent.listen',
+  });
+  const name = { host: '127.0.0.1.example.org', port: 1 };
+  t.match(decideAdmission(undefined, { listen: name }), { admission: 'token', exposed: 'listen' });
+});
+
+t.test('plain BitTorrent is off where members are told apart, unless its listener is named', async (t) => {
+  const both = ['libp2p', 'tcp'] as const;
+  t.same(spokenUnder('open', both, 'off'), both);
+  t.same(spokenUnder('token', both, 'off'), ['libp2p']);
+  t.same(spokenUnder('token', both, { host: '10.0.0.1', port: 6881 }), both);
+  const origin = (flags: Readonly<Record<string, readonly string[]>>) =>
+    originConfig(resolveOptions(originOptions, { flags }).values).bittorrentListen;
+  t.match(origin({ listen: ['10.0.0.1:5000'] }), 'off');
+  t.match(origin({ 'peer-listen': ['10.0.0.1:4001'] }), 'off');
+  t.match(origin({ listen: ['[::1]:5000'] }), { host: '::1', port: 6881 });
+  t.match(origin({ admission: ['token'] }), 'off');
+  t.match(origin({ listen: ['10.0.0.1:5000'], admission: ['open'] }), { host: '10.0.0.1', port: 6881 });
+  t.match(origin({ admission: ['token'], 'bittorrent-listen': ['10.0.0.1:1'] }), {
+    host: '10.0.0.1',
+    port: 1,
+  });
 });
 
 t.test('TLS needs both files', async (t) => {
@@ -99,6 +116,7 @@ t.test('the origin: defaults are on the loopback, and every flag arrives', async
     },
     tls: { certFile: 'c.pem', keyFile: 'k.pem' },
     admission: 'open',
+    membershipLifetimeMs: 3_600_000,
   });
 });
 
@@ -166,7 +184,6 @@ t.test('transports: in the order given, and only what is spoken listens', async 
     () => agent({ 'swarm-transports': ['tcp'], 'peer-listen': ['127.0.0.1:4002'] }),
     /^peer\.listen: libp2p is not among swarm\.transports/,
   );
-  t.throws(() => agent({ 'peer-listen': ['0.0.0.0:4002'] }), /^peer\.listen: other machines can reach/);
   t.match(
     printSettings('agent', agentOptions, resolveOptions(agentOptions, { flags: { origin } }).settings),
     /transports:\n\s+- libp2p # default\n\s+- tcp # default/,
