@@ -74,6 +74,18 @@ export async function cutAndHeal(options: {
     holds.get(node)?.add(digest);
     return (performance.now() - from) / 1000;
   };
+  /** An origin that was out of reach is left alone for some seconds; until then the answer is 503. */
+  const pullSoon = async (node: number, digest: string): Promise<number> => {
+    const from = performance.now();
+    for (;;) {
+      try {
+        return await pull(node, digest);
+      } catch (error) {
+        if (performance.now() - from > options.deadlineMs) throw error;
+        await delay(500);
+      }
+    }
+  };
   /** What a tracker has wrong, in words; undefined: nothing. */
   const wrongAt = async (node: number): Promise<string | undefined> => {
     const answer = JSON.parse(await curl(node, `${originOf(node)}/api/v1/agents`)) as {
@@ -120,9 +132,21 @@ export async function cutAndHeal(options: {
       const data = path.join(folder, `agent${node}`);
       processes.start(network.namespace(node), bin, ['agent', ...listen, ...flags, ...where, '--data', data]);
     }
-    const ready = ['--retry', '100', '--retry-delay', '1', '--retry-connrefused', '-o', '/dev/null'];
-    for (const node of ORIGINS) await curl(node, ...ready, `${originOf(node)}/readyz`);
-    for (const node of AGENTS) await curl(node, ...ready, `${MIRROR}/readyz`);
+    const ready = [
+      '-s',
+      '--fail',
+      '--retry',
+      '100',
+      '--retry-delay',
+      '1',
+      '--retry-connrefused',
+      '-o',
+      '/dev/null',
+    ];
+    const untilReady = (node: number, url: string): Promise<string> =>
+      processes.run(network.namespace(node), 'curl', [...ready, `${url}/readyz`]);
+    for (const node of ORIGINS) await untilReady(node, originOf(node));
+    for (const node of AGENTS) await untilReady(node, MIRROR);
 
     const [one, two] = [await push(ORIGINS), await push(ORIGINS)];
     await Promise.all([pull(1, one), pull(4, two)]);
@@ -147,8 +171,9 @@ export async function cutAndHeal(options: {
     say(`the link is mended after ${((performance.now() - cutAt) / 1000).toFixed(1)} s`);
     const rightAfterSeconds = await untilRight();
     say(`both trackers are right ${rightAfterSeconds.toFixed(1)} s later`);
-    // And what only the other side had is had from there.
-    await Promise.all([pull(5, fresh[0]), pull(2, fresh[1])]);
+    // And what only the other side had is had from there, once an agent asks there again.
+    await Promise.all([pullSoon(5, fresh[0]), pullSoon(2, fresh[1])]);
+    say('each side has what was new on the other');
     return { pullSeconds, rightAfterSeconds };
   } finally {
     await processes.close();
