@@ -73,12 +73,11 @@ async function startTracker(): Promise<Started> {
 
 /** Debian's opentracker takes only blobs of a list. */
 async function startOpentracker(blobs: readonly string[], folder: string): Promise<Started> {
-  const list = path.join(folder, 'whitelist');
-  // It gives up being root, and reads the list as somebody else.
+  // It goes into the folder, gives up being root, and reads the list as somebody else.
   await chmod(folder, 0o755);
-  await writeFile(list, `${blobs.join('\n')}\n`, { mode: 0o644 });
+  await writeFile(path.join(folder, 'whitelist'), `${blobs.join('\n')}\n`, { mode: 0o644 });
   const port = await freePort();
-  const args = ['-i', '127.0.0.1', '-p', String(port), '-P', String(port), '-w', list, '-d', folder];
+  const args = ['-i', '127.0.0.1', '-p', String(port), '-P', String(port), '-w', 'whitelist', '-d', folder];
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
   const child = spawn(values.opentracker, [...args, ...user], { stdio: ['ignore', 'ignore', 'inherit'] });
   const stop = ended(child);
