@@ -10,7 +10,8 @@
  * compiled code that bin/shoal keeps: let it pass. libtorrent
  * runs as a seed and N downloaders that all know each other. Both in the same run. Prints when the
  * first, the median and the last node had everything, the last ÷ the bound (bytes ÷ link rate), and what
- * the seed sent ÷ the bytes. Every node's sha256 is checked. --slow nodes have a tenth of the rate; --kill
+ * the seed sent ÷ the bytes; and how busy the machine's processors were meanwhile, with the processor seconds of
+ * seed and nodes: where they are always busy it is they that are measured. Every node's sha256 is checked. --slow nodes have a tenth of the rate; --kill
  * nodes are killed half-way; --stagger starts the nodes one after another; --garbage adds members over plain
  * TCP that claim every piece and send random bytes (with `shoal` alone). With --slow or --garbage each engine
  * runs twice, first with all nodes at the full rate and honest, and the last line says how much later the others were.
@@ -25,6 +26,7 @@ import path from 'node:path';
 import { runLibtorrent } from './fanout/libtorrent.ts';
 import { createNetwork } from './fanout/network.ts';
 import { runShoal } from './fanout/shoal.ts';
+import type { CoreUse } from './measure/cores.ts';
 import { whenInterrupted } from './measure/interrupted.ts';
 import { takeBackMemory } from './measure/memory.ts';
 import { numberOf, readOptions } from './measure/options.ts';
@@ -67,6 +69,10 @@ export interface Outcome {
   readonly total: number;
   /** Payload bytes that the seed sent. */
   readonly seedBytes: number;
+  /** Of the machine that all nodes share, from the start of all to the end of the last. */
+  readonly cores: CoreUse;
+  /** Processor seconds in that time of the seed, and of all other members together. */
+  readonly cpu?: { readonly seed: number; readonly nodes: number };
   /** What became of the garbage, when there was any: blocks that were sent, and pieces that nodes refused. */
   readonly garbage?: { readonly blocks: number; readonly rejected: number };
 }
@@ -113,6 +119,12 @@ function bars({ nodes, kill, staggerSeconds }: Scenario): { ratio: number | unde
   return { ratio: 1.25, seed: 1.2 };
 }
 
+/** How busy all processors were, and the processor seconds of the seed and of the nodes. */
+function usage({ cores, cpu }: Outcome): string {
+  const spent = cpu === undefined ? '' : `${cpu.seed.toFixed(1)} + ${cpu.nodes.toFixed(1)}`;
+  return `${(cores.busy * 100).toFixed(0).padStart(9)} %${spent.padStart(14)}`;
+}
+
 async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: number }> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-fanout-'));
   const removeFolder = (): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 3 });
@@ -135,13 +147,15 @@ async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: 
       last,
       ratio: last / bound,
       seed: outcome.seedBytes / bytes,
+      busy: outcome.cores.busy,
+      ...(outcome.cpu !== undefined && { cpu: outcome.cpu }),
       ...(outcome.garbage !== undefined && { garbage: outcome.garbage }),
     };
     const cell = (value: number): string => `${value.toFixed(1)} s`.padStart(8);
     console.log(
       values.json
         ? JSON.stringify(row)
-        : `${row.engine.padEnd(13)}${cell(row.first)} ${cell(row.median)} ${cell(row.last)}${row.ratio.toFixed(2).padStart(15)}${row.seed.toFixed(2).padStart(15)}`,
+        : `${row.engine.padEnd(13)}${cell(row.first)} ${cell(row.median)} ${cell(row.last)}${row.ratio.toFixed(2).padStart(15)}${row.seed.toFixed(2).padStart(15)}${usage(outcome)}`,
     );
     if (outcome.garbage !== undefined && !values.json) {
       console.log(
@@ -161,7 +175,9 @@ if (!values.json) {
   console.log(
     `${scenario.nodes} nodes at ${values.rate}, ${blobs} blob(s) of ${values.size} MiB in all, bound ${bound.toFixed(1)} s`,
   );
-  console.log('engine          first   median     last   last ÷ bound   seed ÷ bytes');
+  console.log(
+    'engine          first   median     last   last ÷ bound   seed ÷ bytes   CPU busy  s seed+nodes',
+  );
   console.log(
     `${'bar'.padEnd(13)}${(bar.ratio?.toFixed(2) ?? '').padStart(41)}${bar.seed.toFixed(2).padStart(15)}`,
   );

@@ -13,7 +13,8 @@ import type { Discovery, Membership } from '#discovery';
 import { type Digest, OciError } from '#oci';
 import type { PeerAddress, PieceSource, Swarm, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
-import { type MetainfoCatalog, pieceCount, type Torrent } from '#torrent';
+import { FIRST_LEAF_BYTES, type MetainfoCatalog, pieceCount, type Torrent } from '#torrent';
+import { createBeginning } from './beginning.ts';
 import type { Cache } from './cache.ts';
 import type { FallbackLimits } from './fallback-policy.ts';
 import { createFollowers, type Follower } from './followers.ts';
@@ -52,8 +53,10 @@ export interface Download {
   readonly metainfo: Torrent;
   /** Where a piece that is here came from. */
   source(piece: number): PieceSource | undefined;
-  /** Fills `into` from `position`; all of it must be inside pieces that `Follower.wait` gave out. */
+  /** Fills `into` from `position`; all of it must be inside what `Follower.wait` gave out. */
   read(position: number, into: Uint8Array): Promise<void>;
+  /** The most that is worth reading at a time from there: little where bytes come leaf by leaf. */
+  stepAt(position: number): number;
   /** Reads along from this piece. The bytes stay readable until the follower is closed. */
   follow(piece: number): Follower;
   status(): DownloadStatus;
@@ -94,9 +97,11 @@ export async function startDownload(
   let state: DownloadStatus['state'] = 'fetching';
   let exchange: SwarmDownload | undefined;
 
+  const beginning = createBeginning(metainfo);
   const followers = createFollowers({
     has: (piece) => partial.has(piece),
     pieces: pieceCount(metainfo),
+    begun: () => beginning.verified,
     onWindow: (window) => {
       if (state !== 'fetching') return;
       exchange?.prioritise(window.first, window.last);
@@ -144,12 +149,14 @@ export async function startDownload(
       partial,
       swarmDownload,
       followers,
+      beginning,
       knownPeers: () => known.size,
     });
     swarmDownload.onPiece((piece, source) => {
       watching.pieceArrived(source);
       const bytes = Math.min(metainfo.pieceLength, metainfo.length - piece * metainfo.pieceLength);
       account.arrived(source, bytes, performance.now());
+      if (piece === 0) beginning.end();
       followers.arrived(piece);
     });
     try {
@@ -221,8 +228,13 @@ export async function startDownload(
     metainfo,
     source: (piece) => partial.source(piece),
     async read(position, into) {
-      if (exchange?.recall(position, into) !== true) await partial.read(position, into);
+      if (beginning.read(position, into) || exchange?.recall(position, into) === true) return;
+      await partial.read(position, into);
     },
+    stepAt: (position) =>
+      position < metainfo.pieceLength && metainfo.firstLeaves !== undefined && !partial.has(0)
+        ? FIRST_LEAF_BYTES
+        : Number.POSITIVE_INFINITY,
     follow: (piece) => followers.add(piece),
     finished,
     status() {

@@ -32,6 +32,7 @@ export interface Downloads {
   size(repository: Repository, digest: Digest, ask: Ask): Promise<number>;
   /** The download of this blob, if one runs now. */
   running(digest: Digest): Download | undefined;
+  /** This image's blobs are about to be asked for. Its small ones are fetched now. */
   expect(repository: Repository, manifest: Manifest): void;
   status(): DownloadStatus[];
   /** Stops every download; verified pieces stay. */
@@ -68,6 +69,8 @@ export function createDownloads(
   const active = new Set<Download>();
   const failures = new Map<Digest, Failure>();
   let closing = false;
+  /** What is fetched before anybody asks for it. */
+  let ahead: Promise<void> = Promise.resolve();
 
   function noteFailure(digest: Digest, error: OciError): void {
     const now = performance.now();
@@ -191,27 +194,43 @@ export function createDownloads(
     return anew();
   }
 
-  return {
-    open(repository, digest, ask) {
-      const known = running.get(digest);
-      if (known !== undefined) return join(known, () => this.open(repository, digest, ask));
-      if (closing) return Promise.reject(new OciError('UNAVAILABLE', 'the agent is stopping'));
-      if (running.size >= mostDownloads) {
-        return Promise.reject(busy(`${mostDownloads} blobs are being fetched (max.downloads)`));
-      }
-      const opened = start(repository, digest, ask).then(
-        (blob) => {
-          if (blob.kind !== 'download') running.delete(digest);
-          return blob;
-        },
-        (error: unknown) => {
-          running.delete(digest);
-          throw toOciError(error);
-        },
+  function open(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob> {
+    const known = running.get(digest);
+    if (known !== undefined) return join(known, () => open(repository, digest, ask));
+    if (closing) return Promise.reject(new OciError('UNAVAILABLE', 'the agent is stopping'));
+    if (running.size >= mostDownloads) {
+      return Promise.reject(busy(`${mostDownloads} blobs are being fetched (max.downloads)`));
+    }
+    const opened = start(repository, digest, ask).then(
+      (blob) => {
+        if (blob.kind !== 'download') running.delete(digest);
+        return blob;
+      },
+      (error: unknown) => {
+        running.delete(digest);
+        throw toOciError(error);
+      },
+    );
+    running.set(digest, opened);
+    return opened;
+  }
+
+  /**
+   * The config and other small blobs of an image come right after its manifest: of a digest alone no member of the swarm
+   * can be asked, and podman asks for the config last, when the origin may be gone.
+   */
+  async function fetchSmallBlobs(repository: Repository, manifest: Manifest): Promise<void> {
+    for (const { digest, size } of manifest.blobs) {
+      if (closing) return;
+      if (size > SMALL_BLOB_BYTES || (await store.stat(digest))) continue;
+      await open(repository, digest, {}).catch((error: unknown) =>
+        log.debug({ digest, err: error }, 'a small blob was not had ahead of its request'),
       );
-      running.set(digest, opened);
-      return opened;
-    },
+    }
+  }
+
+  return {
+    open,
     async size(repository, digest, ask) {
       const opened = await running.get(digest)?.catch(() => undefined);
       if (opened?.kind === 'download') return opened.download.metainfo.length;
@@ -226,11 +245,17 @@ export function createDownloads(
       }
     },
     running: (digest) => [...active].find((download) => download.metainfo.digest === digest),
-    expect: (repository, manifest) => metainfos.expect(repository, manifest),
+    expect(repository, manifest) {
+      metainfos.expect(repository, manifest);
+      ahead = ahead
+        .then(() => fetchSmallBlobs(repository, manifest))
+        .catch((error: unknown) => log.debug({ err: error }, 'small blobs not had ahead of their request'));
+    },
     status: () => [...active].map((download) => download.status()),
     async close() {
       closing = true;
       await metainfos.close();
+      await ahead;
       await Promise.allSettled(running.values());
       await Promise.allSettled([...active].map((download) => download.close()));
     },

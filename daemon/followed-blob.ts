@@ -7,6 +7,7 @@ import type { Download } from './download.ts';
 import { type MirrorSource, mirrorSource } from './metrics.ts';
 
 export interface FollowedBlob extends ByteSource {
+  stepAt(position: number): number;
   /** So many of the bytes that were read have reached the client. */
   sent(bytes: number): void;
   /** The client is gone, or has everything. A read that waits rejects; the download goes on. */
@@ -25,13 +26,16 @@ export function followBlob(
   const pending: { readonly source: MirrorSource; bytes: number }[] = [];
 
   return {
+    stepAt: download.stepAt,
     async read(position, into) {
       for (let at = 0; at < into.length; ) {
         const piece = Math.floor((position + at) / pieceLength);
         const length = Math.min(into.length - at, (piece + 1) * pieceLength - position - at);
-        await follower.wait(piece);
+        await follower.wait(piece, position + at + length - piece * pieceLength);
         await download.read(position + at, into.subarray(at, at + length));
-        pending.push({ source: mirrorSource(download.source(piece)), bytes: length });
+        // What is given out before its piece is here came from the origin (see beginning.ts).
+        const source = mirrorSource(download.source(piece) ?? 'origin-http');
+        pending.push({ source, bytes: length });
         at += length;
       }
     },

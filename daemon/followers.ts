@@ -1,7 +1,8 @@
 /**
  * The clients that read a running download: where each stands, which pieces it waits for, and what
- * the swarm should fetch first for them. A piece is given out once it is verified; the last piece
- * of the blob only once the whole blob is, so that nobody ever gets all of a wrong blob.
+ * the swarm should fetch first for them. A piece is given out once it is verified, the first one also
+ * leaf by leaf as it comes; the last piece of the blob only once the whole blob is verified, so that nobody ever gets all of
+ * a wrong blob.
  */
 import { byUrgency, mergedWindow, type PieceRun, type ReadPosition } from './fallback-policy.ts';
 
@@ -9,8 +10,8 @@ import { byUrgency, mergedWindow, type PieceRun, type ReadPosition } from './fal
 const WINDOW_PIECES = 12;
 
 export interface Follower {
-  /** Resolves when this piece may be sent; rejects when the download fails. */
-  wait(piece: number): Promise<void>;
+  /** Resolves when the first `bytes` of this piece (default: all) may be sent; rejects when the download fails. */
+  wait(piece: number, bytes?: number): Promise<void>;
   /** A wait that is running rejects. */
   close(): void;
 }
@@ -19,6 +20,8 @@ export interface Followers {
   add(piece: number): Follower;
   /** A piece was verified and stored. */
   arrived(piece: number): void;
+  /** More of the first piece was verified, see `begun`. */
+  grown(): void;
   /** The whole blob was verified. */
   complete(): void;
   fail(error: Error): void;
@@ -29,6 +32,8 @@ export interface Followers {
 
 interface Reader {
   piece: number;
+  /** How much of the piece is waited for. */
+  bytes: number;
   waitingSince: number | undefined;
   settle: { readonly resolve: () => void; readonly reject: (error: Error) => void } | undefined;
 }
@@ -36,17 +41,20 @@ interface Reader {
 export function createFollowers(options: {
   readonly has: (piece: number) => boolean;
   readonly pieces: number;
+  /** Verified bytes of the first piece while it still comes. */
+  readonly begun?: () => number;
   /** Called when the window that should be fetched first has changed. */
   readonly onWindow: (window: PieceRun) => void;
   /** Called when the last reader has left. */
   readonly onEmpty: () => void;
 }): Followers {
-  const { has, pieces } = options;
+  const { has, pieces, begun = () => 0 } = options;
   const readers = new Set<Reader>();
   let outcome: 'running' | 'complete' | Error = 'running';
   let announced: PieceRun | undefined;
 
-  const mayBeSent = (piece: number): boolean => outcome === 'complete' || (piece < pieces - 1 && has(piece));
+  const mayBeSent = (piece: number, bytes: number): boolean =>
+    outcome === 'complete' || (piece < pieces - 1 && (has(piece) || (piece === 0 && bytes <= begun())));
 
   function updateWindow(): void {
     const window = mergedWindow(byUrgency(readers), { has, pieces, width: WINDOW_PIECES });
@@ -65,14 +73,15 @@ export function createFollowers(options: {
 
   return {
     add(piece) {
-      const reader: Reader = { piece, waitingSince: undefined, settle: undefined };
+      const reader: Reader = { piece, bytes: 0, waitingSince: undefined, settle: undefined };
       readers.add(reader);
       if (outcome === 'running') updateWindow();
       return {
-        async wait(wanted) {
+        async wait(wanted, bytes = Number.POSITIVE_INFINITY) {
           if (outcome instanceof Error) throw outcome;
           reader.piece = wanted;
-          if (mayBeSent(wanted)) return;
+          reader.bytes = bytes;
+          if (mayBeSent(wanted, bytes)) return;
           reader.waitingSince = performance.now();
           updateWindow();
           await new Promise<void>((resolve, reject) => {
@@ -88,10 +97,15 @@ export function createFollowers(options: {
     },
     arrived(piece) {
       for (const reader of readers) {
-        if (reader.piece === piece && reader.settle && mayBeSent(piece)) release(reader);
+        if (reader.piece === piece && reader.settle && mayBeSent(piece, reader.bytes)) release(reader);
       }
       if (readers.size > 0 && announced && piece >= announced.first && piece <= announced.last)
         updateWindow();
+    },
+    grown() {
+      for (const reader of readers) {
+        if (reader.piece === 0 && reader.settle && mayBeSent(0, reader.bytes)) release(reader);
+      }
     },
     complete() {
       outcome = 'complete';

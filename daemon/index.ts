@@ -13,5 +13,5 @@
  * the origin when the swarm is slow → verified pieces in the store → back as a stream.
  */
 export type { PullReport } from './pull-account.ts';
-export type { ManifestReport, ServeReport } from './serves.ts';
+export type { LazyReport, ManifestReport, ServeReport } from './serves.ts';
 export { type Agent, type AgentConfig, startAgent } from './start.ts';

@@ -1,5 +1,5 @@
 /** The agent's own API as an OpenAPI 3.1 document. The registry API under /v2 is OCI's. */
-import { PULL_PHASES } from './pull-account.ts';
+import { PULL_PHASES, PULL_SOURCES } from './pull-account.ts';
 import { SERVE_PHASES } from './serves.ts';
 
 const integer = { type: 'integer' } as const;
@@ -88,7 +88,8 @@ const pulls = object({
       size: { type: ['integer', 'null'] },
       wallMs: integer,
       phasesMs: counts(PULL_PHASES),
-      bytesBySource: counts(['peer', 'origin-swarm', 'origin-http', 'upstream', 'resumed']),
+      bytesBySource: counts(PULL_SOURCES),
+      transferMsBySource: counts(PULL_SOURCES),
       topPeers: {
         type: 'array',
         description: 'who sent most, of the members that were connected at the end; five at most',
@@ -109,6 +110,21 @@ const pulls = object({
       wallMs: integer,
       phasesMs: counts(SERVE_PHASES),
       slowest: text,
+    }),
+  },
+  lazyReads: {
+    type: 'array',
+    description: 'blobs of which small ranges were read lazily; what was read last first, 256 at most',
+    items: object({
+      digest: text,
+      repository: text,
+      startedAt: text,
+      lastAt: text,
+      reads: integer,
+      fromMemory: integer,
+      bytes: integer,
+      wallMs: integer,
+      longestMs: integer,
     }),
   },
   manifests: {

@@ -214,7 +214,7 @@ export function createOriginClient(options: OriginsOptions): OriginClient {
           repository,
           path: `blobs/${digest}`,
           headers: { range: `bytes=${range.start}-${range.end}`, 'accept-encoding': 'identity' },
-          large: range.end - range.start >= LARGE_RANGE_BYTES,
+          body: range.end - range.start >= LARGE_RANGE_BYTES ? 'large' : 'prompt',
           notFound: 'BLOB_UNKNOWN',
           ask,
           signal: ask.signal,

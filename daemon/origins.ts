@@ -35,8 +35,8 @@ export interface OriginRequest {
   readonly path: string;
   readonly query?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Its answer is large enough for a connection of its own. */
-  readonly large?: boolean;
+  /** `large`: its answer is worth a connection of its own. `prompt`: it is small, and a client waits for it. */
+  readonly body?: 'large' | 'prompt';
   /** What a 404 means here. */
   readonly notFound: OciErrorCode;
   readonly ask: Ask;
@@ -96,7 +96,8 @@ export function createOrigins(options: OriginsOptions): Origins {
       ...(request.signal && { signal: request.signal }),
       ...(request.ask.requestId !== undefined && { requestId: request.ask.requestId }),
     };
-    if (request.large === true) return client.stream(url, init);
+    if (request.body === 'large') return client.stream(url, init);
+    if (request.body === 'prompt') return client.prompt(url, init);
     return client.request(url, { ...init, method: request.method ?? 'GET' });
   };
 

@@ -8,6 +8,7 @@ import { OciError } from '#oci';
 import type { PieceSource, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
 import { knownPieces, pieceCount, type Torrent } from '#torrent';
+import type { Beginning } from './beginning.ts';
 import {
   decide,
   type FallbackLimits,
@@ -56,6 +57,7 @@ export function watchProgress(options: {
   readonly partial: PartialBlob;
   readonly swarmDownload: SwarmDownload;
   readonly followers: Followers;
+  readonly beginning: Beginning;
   readonly knownPeers: () => number;
 }): ProgressWatch {
   const { limits, log, metainfo, partial, swarmDownload, followers } = options;
@@ -136,6 +138,9 @@ export function watchProgress(options: {
         const right = await swarmDownload.offer(piece, bytes, 'origin-http');
         if (!right) options.metrics.pieceRejected();
         return right;
+      },
+      onFilled: (piece, whole, filled) => {
+        if (piece === 0 && options.beginning.grown(whole, filled)) followers.grown();
       },
       onBytes: (bytes) => {
         lastByteAt = performance.now();

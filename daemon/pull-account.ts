@@ -21,6 +21,13 @@ export type PullPhase = (typeof PULL_PHASES)[number];
 
 /** `resumed`: verified pieces that an earlier attempt had left on the disk. */
 export type PullSource = PieceSource | 'resumed';
+export const PULL_SOURCES: readonly PullSource[] = [
+  'peer',
+  'origin-swarm',
+  'origin-http',
+  'upstream',
+  'resumed',
+];
 
 /** A member that sent bytes, as far as it was connected when the last piece came. */
 interface PullPeer {
@@ -44,6 +51,8 @@ export interface PullReport {
   readonly phasesMs: Readonly<Record<PullPhase, number>>;
   /** Bytes of verified pieces by who brought them; their sum is `size` once complete. */
   readonly bytesBySource: Readonly<Record<PullSource, number>>;
+  /** Of the phase `transfer`: the time of each piece since the one before it, by who brought the piece; whole milliseconds. */
+  readonly transferMsBySource: Readonly<Record<PullSource, number>>;
   /** Who sent most, at most five. */
   readonly topPeers: readonly PullPeer[];
   /** What took longest, in words. */
@@ -105,18 +114,22 @@ export function createPullAccount(subject: {
     verify: 0,
     disk: 0,
   };
-  const bytes: Record<PullSource, number> = {
+  const none: Readonly<Record<PullSource, number>> = {
     peer: 0,
     'origin-swarm': 0,
     'origin-http': 0,
     upstream: 0,
     resumed: 0,
   };
+  const bytes = { ...none };
+  const transferMs = { ...none };
   let state: PullReport['state'] = 'running';
   let error: string | null = null;
   let size: number | null = null;
   let topPeers: readonly PullPeer[] = [];
   let transferFrom: number | undefined;
+  /** When the newest piece came. */
+  let lastAt: number | undefined;
   let atOrigin: number | undefined;
   let phase: PullPhase = 'metainfo';
   let since = subject.at;
@@ -163,6 +176,8 @@ export function createPullAccount(subject: {
     arrived(source, count, at) {
       if (state !== 'running') return;
       bytes[source] += count;
+      if (phase === 'transfer') transferMs[source] += Math.max(0, at - (lastAt ?? since));
+      lastAt = at;
       if (phase !== 'first-peer' && phase !== 'first-piece') return;
       advance(at);
       phase = 'transfer';
@@ -181,11 +196,18 @@ export function createPullAccount(subject: {
         startedAt: subject.startedAt.toISOString(),
         ...{ state, error, size, wallMs, phasesMs },
         bytesBySource: { ...bytes },
+        transferMsBySource: rounded(transferMs),
         topPeers,
         slowest: slowestOf(phasesMs, wallMs, bytes, waitedForUpstream(phasesMs.transfer)),
       };
     },
   };
+}
+
+function rounded(ms: Readonly<Record<PullSource, number>>): Record<PullSource, number> {
+  const whole: Record<PullSource, number> = { ...ms };
+  for (const source of PULL_SOURCES) whole[source] = Math.round(ms[source]);
+  return whole;
 }
 
 function slowestOf(

@@ -43,6 +43,7 @@ function accounts(pulls: Pulls, serves: Serves, digest?: Digest): unknown {
   return {
     pulls: pulls.reports(digest),
     serves: serves.serves(digest),
+    lazyReads: serves.lazyReads(digest),
     manifests: serves.manifests(digest),
   };
 }

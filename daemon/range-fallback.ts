@@ -42,6 +42,8 @@ export async function readRun(options: {
   /** False when the piece's hash is wrong. */
   readonly offer: (piece: number, bytes: Uint8Array) => Promise<boolean>;
   readonly onBytes: (bytes: number) => void;
+  /** So many bytes of a piece have come, in order; `whole` is overwritten once the piece was offered. */
+  readonly onFilled?: (piece: number, whole: Uint8Array, filled: number) => void;
   /** Asked after each piece, told the first that is not stored yet; false: the rest is not wanted any more. */
   readonly goesOn?: (from: number) => boolean;
 }): Promise<void> {
@@ -85,6 +87,7 @@ export async function readRun(options: {
         const length = chunk.copy(bytes, filled, taken);
         taken += length;
         filled += length;
+        options.onFilled?.(piece, bytes, filled);
         if (filled < bytes.length) continue;
         const whole = bytes;
         bytes = undefined;

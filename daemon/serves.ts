@@ -4,6 +4,7 @@
  */
 import type { ByteSource } from '#http';
 import type { Digest } from '#oci';
+import { forgetFirst } from './forget-first.ts';
 import { formatRepository, type Repository } from './repository.ts';
 
 /** In their order; their sum is the time of the answer. */
@@ -46,7 +47,32 @@ interface Serve {
   end(): void;
 }
 
+/** What clients read lazily of one blob: small ranges, all of them together. */
+export interface LazyReport {
+  readonly digest: Digest;
+  readonly repository: string;
+  /** Of the first and of the newest read; ISO 8601. */
+  readonly startedAt: string;
+  readonly lastAt: string;
+  readonly reads: number;
+  /** Of these reads, those that were answered from memory. */
+  readonly fromMemory: number;
+  /** What clients were given. */
+  readonly bytes: number;
+  /** Of all reads, and of the longest; from the request to the last byte of the answer. */
+  readonly wallMs: number;
+  readonly longestMs: number;
+}
+
 export interface Serves {
+  /** A range was read lazily and sent. */
+  lazyRead(
+    repository: Repository,
+    digest: Digest,
+    read: { readonly from: 'memory' | 'origin'; readonly bytes: number; readonly wallMs: number },
+  ): void;
+  /** The blob that was read last first; of one digest or of all. */
+  lazyReads(digest?: Digest): LazyReport[];
   /** `queuedMs`: since the request came. */
   begin(repository: Repository, digest: Digest, from: ServeReport['from'], queuedMs: number): Serve;
   manifest(
@@ -74,6 +100,8 @@ export function createServes(): Serves {
   const serves: (() => ServeReport)[] = [];
   const digests: Digest[] = [];
   const manifests: ManifestReport[] = [];
+  /** By digest; what was read last is at the end. */
+  const lazy = new Map<Digest, LazyReport>();
 
   return {
     begin(repository, digest, from, queuedMs) {
@@ -108,6 +136,7 @@ export function createServes(): Serves {
       return {
         timed: (source) => ({
           ...(source.slow !== undefined && { slow: source.slow }),
+          ...(source.stepAt !== undefined && { stepAt: source.stepAt }),
           async read(position, into) {
             readingSince = performance.now();
             try {
@@ -137,6 +166,31 @@ export function createServes(): Serves {
       });
       if (manifests.length > REMEMBERED) manifests.shift();
     },
+    lazyRead(repository, digest, { from, bytes, wallMs }) {
+      const before = lazy.get(digest);
+      const now = Date.now();
+      const startedAt = before?.startedAt ?? new Date(now - wallMs).toISOString();
+      lazy.delete(digest);
+      lazy.set(digest, {
+        ...{ digest, repository: formatRepository(repository), startedAt },
+        lastAt: new Date(now).toISOString(),
+        reads: (before?.reads ?? 0) + 1,
+        fromMemory: (before?.fromMemory ?? 0) + (from === 'memory' ? 1 : 0),
+        bytes: (before?.bytes ?? 0) + bytes,
+        wallMs: (before?.wallMs ?? 0) + wallMs,
+        longestMs: Math.max(before?.longestMs ?? 0, wallMs),
+      });
+      forgetFirst(lazy, REMEMBERED);
+    },
+    lazyReads: (digest) =>
+      [...lazy.values()]
+        .filter((report) => digest === undefined || report.digest === digest)
+        .map((report) => ({
+          ...report,
+          wallMs: Math.round(report.wallMs),
+          longestMs: Math.round(report.longestMs),
+        }))
+        .reverse(),
     serves: (digest) =>
       serves
         .filter((_, index) => digest === undefined || digests[index] === digest)

@@ -6,6 +6,7 @@ import { formatMember, formatMultiaddr, type Libp2pAddress, type MemberAddress }
 import type { Swarm } from '#swarm';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import type { Tracker } from '#tracker';
+import { clusterPaths } from './cluster/openapi.ts';
 import { type Collector, registerCollectionApi } from './collection/index.ts';
 import type { Drafts } from './drafts.ts';
 import { openApiDocument } from './openapi.ts';
@@ -25,6 +26,8 @@ export interface ApiParts {
   readonly upstreams: Upstreams;
   readonly startedAt: number;
   readonly publicUrl: string | undefined;
+  /** Members are told from strangers here. */
+  readonly hasCluster: boolean;
   /** This origin as members dial it. */
   readonly peers: readonly MemberAddress[];
   readonly listeners: () => {
@@ -42,7 +45,11 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
   const identify = async (infoHash: InfoHash) =>
     drafts.identify(infoHash) ?? (await torrents.identify(infoHash));
 
-  app.get('/api/v1/openapi.json', async () => openApiDocument);
+  const { paths } = openApiDocument;
+  const document = parts.hasCluster
+    ? { ...openApiDocument, paths: { ...paths, ...clusterPaths } }
+    : openApiDocument;
+  app.get('/api/v1/openapi.json', async () => document);
   registerCollectionApi(app, parts.collector);
   registerScrubApi(app, parts.scrubber);
 

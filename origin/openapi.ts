@@ -1,6 +1,4 @@
 /** The OpenAPI document of `/api/v1`. It names what exists; `/v2` is the OCI distribution API's own. */
-import { clusterPaths } from './cluster/openapi.ts';
-
 const problem = (description: string) => ({
   description,
   content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
@@ -55,7 +53,6 @@ export const openApiDocument = {
       '--admission token inventories need the headers of a member (see /api/v1/cluster/renew), in place of the right join.',
   },
   paths: {
-    ...clusterPaths,
     '/api/v1/openapi.json': {
       get: {
         security: [],

@@ -269,6 +269,7 @@ export async function startOrigin(
     upstreams,
     startedAt,
     publicUrl: config.publicUrl,
+    hasCluster: cluster !== undefined,
     peers: addresses.peers,
     listeners: () => ({
       registry: address,

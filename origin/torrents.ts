@@ -3,10 +3,20 @@
  * and kept in the catalogue. A push starts it in the background; a request that comes earlier waits
  * for the same computation.
  */
+import { createHash } from 'node:crypto';
 import type { BlobStore } from '#blobs';
+import { createBoundedMap } from '#bounded';
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
-import { createMetainfo, type InfoHash, type Metainfo, type MetainfoCatalog, pieceLengthFor } from '#torrent';
+import {
+  createMetainfo,
+  hashFirstLeaves,
+  type InfoHash,
+  type Metainfo,
+  type MetainfoCatalog,
+  pieceHash,
+  pieceLengthFor,
+} from '#torrent';
 import type { Drafts } from './drafts.ts';
 import type { Exclusive } from './exclusive.ts';
 import type { CollectionStore } from './metadata/collection-port.ts';
@@ -51,7 +61,7 @@ export function createTorrents(options: {
   readonly log: Logger;
 }): Torrents {
   const { catalog, blobs, perDigest, log } = options;
-  const identities = new Map<InfoHash, BlobIdentity>();
+  const identities = createBoundedMap<InfoHash, BlobIdentity>(MAX_IDENTITIES);
   const running = new Map<Digest, Promise<Metainfo | undefined>>();
   const background = new Set<Promise<void>>();
   let backfill: Promise<void> | undefined;
@@ -63,7 +73,8 @@ export function createTorrents(options: {
     const pieces =
       (await options.drafts?.hashesOf(digest)) ?? (await blobs.hashPieces(digest, pieceLengthFor(blob.size)));
     if (pieces === undefined) return undefined;
-    const metainfo = createMetainfo({ digest, length: blob.size, pieces });
+    const firstLeaves = await firstLeavesOf(digest, blob.size, pieces);
+    const metainfo = createMetainfo({ digest, length: blob.size, pieces, firstLeaves });
     // A deletion may have come meanwhile; in the digest's turn the answer holds.
     return perDigest.run(digest, async () => {
       if ((await blobs.stat(digest)) === undefined) return undefined;
@@ -72,6 +83,27 @@ export function createTorrents(options: {
       return metainfo;
     });
   };
+
+  /** With them agents give out the beginning early. None where the blob is small, or its file does not agree with its piece hashes. */
+  async function firstLeavesOf(
+    digest: Digest,
+    size: number,
+    pieces: Uint8Array,
+  ): Promise<Uint8Array | undefined> {
+    const length = pieceLengthFor(size);
+    // Of one piece nothing is given out before all of it is here.
+    if (size <= length) return undefined;
+    const reader = await blobs.open(digest);
+    if (reader === undefined) return undefined;
+    try {
+      const piece = Buffer.allocUnsafeSlow(length);
+      await reader.read(0, piece);
+      const same = createHash('sha1').update(piece).digest().equals(pieceHash({ pieces }, 0));
+      return same ? hashFirstLeaves(piece) : undefined;
+    } finally {
+      await reader.close();
+    }
+  }
 
   const single = (digest: Digest): Promise<Metainfo | undefined> => {
     const before = running.get(digest);
@@ -103,8 +135,6 @@ export function createTorrents(options: {
       const metainfo = await catalog.byInfoHash(infoHash);
       if (metainfo === undefined) return undefined;
       const identity = { digest: metainfo.digest, size: metainfo.length };
-      const oldest = identities.size >= MAX_IDENTITIES ? identities.keys().next().value : undefined;
-      if (oldest !== undefined) identities.delete(oldest);
       identities.set(infoHash, identity);
       return identity;
     },

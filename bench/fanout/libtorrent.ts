@@ -8,6 +8,7 @@ import { type Digest, parseDigest } from '#oci';
 import { createMetainfo, encodeMetainfo, pieceLengthFor } from '#torrent';
 import { content, contentDigest } from '../../test/support/content.ts';
 import type { Outcome, Scenario } from '../fanout.ts';
+import { watchCores } from '../measure/cores.ts';
 import type { Network } from './network.ts';
 import { createProcesses } from './processes.ts';
 
@@ -32,6 +33,7 @@ export async function runLibtorrent(scenario: Scenario, network: Network, folder
     const seedLines = createInterface({ input: seed.stdout })[Symbol.asyncIterator]();
     await seedLines.next();
 
+    const coresUsed = await watchCores();
     const started = performance.now();
     const half = (scenario.sizes.reduce((sum, size) => sum + size, 0) / scenario.bytesPerSecond / 2) * 1000;
     const pull = async (index: number): Promise<number | undefined> => {
@@ -50,9 +52,10 @@ export async function runLibtorrent(scenario: Scenario, network: Network, folder
     const nodes = Array.from({ length: scenario.nodes }, (_, index) => index + 1);
     const seconds = await Promise.all(nodes.map(pull));
     const total = (performance.now() - started) / 1000;
+    const cores = await coresUsed();
     seed.stdin?.end();
     const { value } = (await seedLines.next()) as { value?: string };
-    return { seconds, total, seedBytes: Number(value?.replace('uploaded ', '')) };
+    return { seconds, total, cores, seedBytes: Number(value?.replace('uploaded ', '')) };
   } finally {
     await processes.close();
   }

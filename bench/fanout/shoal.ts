@@ -7,6 +7,8 @@ import { parseMetainfo } from '#torrent';
 import { content, contentDigest } from '../../test/support/content.ts';
 import { sumMetric } from '../../test/support/metrics-text.ts';
 import type { Outcome, Scenario } from '../fanout.ts';
+import { watchCores } from '../measure/cores.ts';
+import { cpuSeconds } from '../measure/program.ts';
 import type { Network } from './network.ts';
 import { createProcesses, type Processes } from './processes.ts';
 
@@ -23,7 +25,7 @@ export async function runShoal(
   const processes = createProcesses();
   try {
     const origin = `http://${network.address(0)}:5000`;
-    processes.start(network.namespace(0), bin, [
+    const seed = processes.start(network.namespace(0), bin, [
       ...['origin', '--listen', `${network.address(0)}:5000`, '--swarm-transports', transport],
       ...swarmListener(transport, network.address(0)),
       ...['--admission', 'open', '--data', path.join(folder, 'origin'), '--log-level', 'warn'],
@@ -45,6 +47,12 @@ export async function runShoal(
       await untilReady(processes, network.namespace(index), 'http://127.0.0.1:5001');
 
     const liars = await startLiars(processes, network, scenario, { origin, digests, folder });
+    const spent = async (): Promise<{ seed: number; nodes: number }> => {
+      const nodes = await Promise.all([...agents.values()].map(cpuOf));
+      return { seed: await cpuOf(seed), nodes: nodes.reduce((sum, seconds) => sum + seconds, 0) };
+    };
+    const before = await spent();
+    const coresUsed = await watchCores();
     const started = performance.now();
     const half = (scenario.sizes.reduce((sum, size) => sum + size, 0) / scenario.bytesPerSecond / 2) * 1000;
     const doomed = (index: number): boolean => index > scenario.nodes - scenario.kill;
@@ -62,6 +70,8 @@ export async function runShoal(
     };
     const seconds = await Promise.all([...agents.keys()].map(pull));
     const total = (performance.now() - started) / 1000;
+    const cores = await coresUsed();
+    const after = await spent();
     const metrics = await processes.run(network.namespace(0), curl[0], [
       ...curl.slice(1),
       `${origin}/metrics`,
@@ -69,6 +79,11 @@ export async function runShoal(
     return {
       seconds,
       total,
+      cores,
+      // Of killed nodes nothing is known afterwards.
+      ...(scenario.kill === 0 && {
+        cpu: { seed: after.seed - before.seed, nodes: after.nodes - before.nodes },
+      }),
       ...(liars.length > 0 && {
         garbage: {
           blocks: await endLiars(liars),
@@ -81,6 +96,10 @@ export async function runShoal(
     await processes.close();
   }
 }
+
+/** Processor seconds so far; 0 for a process that is gone. */
+const cpuOf = (child: ReturnType<Processes['start']>): Promise<number> =>
+  cpuSeconds(child.pid ?? 0).catch(() => 0);
 
 interface Liar {
   readonly child: ReturnType<Processes['start']>;

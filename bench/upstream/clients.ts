@@ -1,19 +1,22 @@
 /** What pulls in a node: curl, or a real containerd of the node's own. */
-import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Processes } from '../fanout/processes.ts';
+import { startContainerd } from '../measure/containerd.ts';
 import type { Image } from './registry.ts';
 
 /** Where an image is asked for; `name` is the registry that its reference begins with. */
 export interface Source {
   readonly url: string;
   readonly name: string;
+  /** NAME:PASSWORD, where it is asked for one. */
+  readonly user?: string | undefined;
 }
 
 export interface Client {
   /** Manifest, config and layers, each checked by its digest. */
   pull(image: Image, source: Source): Promise<void>;
+  /** Makes room for the next image. */
+  forget(image: Image, source: Source): Promise<void>;
 }
 
 interface Place {
@@ -21,12 +24,14 @@ interface Place {
   readonly namespace: string;
   readonly folder: string;
   readonly node: number;
+  /** Only for clients that can. */
+  readonly unpack: boolean;
 }
 
 export async function curlClient({ processes, namespace }: Place): Promise<Client> {
-  const curl = ['-sS', '--fail', '--max-time', '600'];
   return {
-    async pull({ repository, tag, layers }, { url: registry, name }) {
+    async pull({ repository, tag, layers }, { url: registry, name, user }) {
+      const curl = ['-sS', '--fail', '--max-time', '600', ...(user === undefined ? [] : ['-u', user])];
       const base = `${registry}/v2/${repository}`;
       const accept = ['-H', 'accept: application/vnd.oci.image.manifest.v1+json'];
       await processes.run(namespace, 'curl', [...curl, ...accept, `${base}/manifests/${tag}?ns=${name}`]);
@@ -37,46 +42,19 @@ export async function curlClient({ processes, namespace }: Place): Promise<Clien
       };
       await Promise.all(layers.map(check));
     },
+    forget: async () => undefined,
   };
 }
 
-export async function containerdClient({ processes, namespace, folder, node }: Place): Promise<Client> {
+export async function containerdClient(place: Place): Promise<Client> {
+  const { processes, namespace, folder, node, unpack } = place;
   const home = path.join(folder, `containerd${node}`);
-  const socket = path.join(home, 'c.sock');
-  const hosts = path.join(home, 'hosts');
-  await mkdir(path.join(hosts, '_default'), { recursive: true });
-  const config = path.join(home, 'config.toml');
-  await writeFile(
-    config,
-    `version = 2
-root = "${home}/root"
-state = "${home}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[debug]
-  level = "error"
-[grpc]
-  address = "${socket}"
-[ttrpc]
-  address = "${socket}.ttrpc"
-`,
-  );
-  processes.start(namespace, 'containerd', ['-c', config, '--log-level', 'fatal']);
-  const ctr = (...args: string[]): Promise<string> =>
-    processes.run(namespace, 'ctr', ['-a', socket, ...args]);
-  for (let attempt = 0; ; attempt += 1) {
-    const up = await ctr('version').then(
-      () => true,
-      () => false,
-    );
-    if (up) break;
-    if (attempt === 100) throw new Error('containerd did not start');
-    await delay(100);
-  }
+  const containerd = await startContainerd({ processes, namespace, home });
+  const referenceOf = ({ repository, tag }: Image, { name }: Source): string =>
+    `${name}/${repository}:${tag}`;
   return {
-    async pull({ repository, tag }, { url, name }) {
-      const toml = `[host."${url}"]\n  capabilities = ["pull", "resolve"]\n`;
-      await writeFile(path.join(hosts, '_default/hosts.toml'), toml);
-      await ctr('content', 'fetch', '--hosts-dir', hosts, `${name}/${repository}:${tag}`);
-    },
+    pull: (image, source) =>
+      containerd.pull(referenceOf(image, source), source.url, { unpack, user: source.user }),
+    forget: (image, source) => containerd.forget(referenceOf(image, source)),
   };
 }

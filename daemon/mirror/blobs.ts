@@ -113,7 +113,7 @@ async function answerRunning(
     'fetch',
     reply.elapsedTime,
   );
-  const source: ByteSource = { read: blob.read, slow: true };
+  const source: ByteSource = { read: blob.read, stepAt: blob.stepAt, slow: true };
   try {
     await sendBody(reply, serve.timed(source), spanOf(range), (bytes) => {
       blob.sent(bytes);

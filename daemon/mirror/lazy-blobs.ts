@@ -45,6 +45,8 @@ export async function answerLazily(
     // Cut, or not begun: the client's next request, or this one, is answered by the download.
     return reply.raw.headersSent || reply.raw.destroyed;
   }
+  const bytes = range.end - range.start + 1;
+  context.serves.lazyRead(repository, digest, { from, bytes, wallMs: reply.elapsedTime });
   return true;
 }
 

@@ -47,7 +47,7 @@ export function registerMirror(app: FastifyInstance, context: MirrorContext): vo
     }
     const path = parseDistributionPath(request.url);
     kinds.set(request, kindOf(path));
-    if (path.kind === 'catalog') throw notOfAMirror();
+    if (path.kind === 'catalog' || path.kind === 'extensions') throw notOfAMirror();
     const client = await context.rights.clientOf(request.headers.authorization);
     if (path.kind === 'base') {
       if (client) await context.rights.enter(client, { requestId: request.id });
@@ -60,7 +60,7 @@ export function registerMirror(app: FastifyInstance, context: MirrorContext): vo
   }
 
   async function answerFor(
-    path: Exclude<DistributionPath, { kind: 'base' | 'catalog' }>,
+    path: Exclude<DistributionPath, { kind: 'base' | 'catalog' | 'extensions' }>,
     exchange: {
       readonly repository: Repository;
       readonly client: Client | undefined;

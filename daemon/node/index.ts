@@ -11,10 +11,11 @@
  *     await setup.apply();
  *     await (await planUndo(tree, 'containerd')).apply(); // every file as before, to the byte
  */
-export type { NodeClient } from './doctor/clients.ts';
-export type { Finding } from './doctor/finding.ts';
+
 export { containerdConfig, planContainerd } from './containerd.ts';
+export type { NodeClient } from './doctor/clients.ts';
 export { checkDisk } from './doctor/disk.ts';
+export type { Finding } from './doctor/finding.ts';
 export { examine, type Patient } from './doctor/index.ts';
 export { NodeSetupError } from './error.ts';
 export type { Plan, View, Wanted } from './plan.ts';

@@ -55,7 +55,7 @@ export function judge(
       // Anonymous needs no token for what anonymous may.
       (action === 'pull' && policy.permits(undefined, 'pull', repository)));
 
-  if (path.kind === 'base') {
+  if (path.kind === 'base' || path.kind === 'extensions') {
     if (identity.kind === 'none') throw unauthorised(undefined, challenge, needed);
     return may;
   }
@@ -117,7 +117,7 @@ function denied(message: string): OciError {
 
 /** A read is of the first name only: the token service adds what it stands for. */
 function neededScopes({ request, path, query, names }: RegistryRequest): Scope[] {
-  if (path.kind === 'base') return [];
+  if (path.kind === 'base' || path.kind === 'extensions') return [];
   if (path.kind === 'catalog') return [{ type: 'registry', name: 'catalog', actions: ['*'] }];
   const action = actionOf(path, request.method);
   const name = action === 'pull' ? (names[0] ?? path.name) : path.name;

@@ -3,6 +3,7 @@
  * over all addresses. A try takes a token from each before the password is looked at, so that many at
  * once gain nothing; a right password gives them back.
  */
+import { createBoundedMap } from '#bounded';
 
 interface Bucket {
   tokens: number;
@@ -36,7 +37,7 @@ export interface LoginLimiter {
 
 /** `now` in ms, steadily rising. */
 export function createLoginLimiter(limits: LoginLimits, now: () => number): LoginLimiter {
-  const buckets = new Map<string, Bucket>();
+  const buckets = createBoundedMap<string, Bucket>(MAX_BUCKETS);
 
   const bucketsOf = (user: string, address: string): (readonly [Bucket, Limit])[] => {
     const network = networkOf(address);
@@ -53,11 +54,8 @@ export function createLoginLimiter(limits: LoginLimits, now: () => number): Logi
     const found = buckets.get(key) ?? { tokens: burst, at };
     found.tokens = Math.min(burst, found.tokens + (at - found.at) / everyMs);
     found.at = at;
-    // Put last: the map is in the order of last use.
-    buckets.delete(key);
+    // Set anew at each use: those go first that were not used for the longest time.
     buckets.set(key, found);
-    const oldest = buckets.size > MAX_BUCKETS ? buckets.keys().next().value : undefined;
-    if (oldest !== undefined) buckets.delete(oldest);
     return found;
   }
 

@@ -4,6 +4,7 @@
  * not locked out by somebody who guesses at their name. A changed hash ends what is remembered.
  */
 import { createHmac, randomBytes } from 'node:crypto';
+import { createBoundedMap } from '#bounded';
 import type { Logger, Metrics } from '#telemetry';
 import { createBcrypt } from './bcrypt.ts';
 import { hashOfNobody, type Users } from './htpasswd.ts';
@@ -34,7 +35,9 @@ export function createLogins(options: {
   const limiter = createLoginLimiter(options.limits ?? LOGIN_LIMITS, now);
   const bcrypt = createBcrypt();
   const secret = randomBytes(32);
-  const remembered = new Map<string, { readonly hash: string; readonly until: number }>();
+  const remembered = createBoundedMap<string, { readonly hash: string; readonly until: number }>(
+    MAX_REMEMBERED,
+  );
   const comparing = new Map<string, Promise<boolean>>();
   const results = options.metrics.counter<'result'>({
     name: 'shoal_origin_logins_total',
@@ -67,10 +70,7 @@ export function createLogins(options: {
     const equal = await comparison;
     if (!equal || hash === undefined) return 'wrong';
     limiter.giveBack(user, address);
-    remembered.delete(key);
     remembered.set(key, { hash, until: now() + REMEMBER_MS });
-    const oldest = remembered.size > MAX_REMEMBERED ? remembered.keys().next().value : undefined;
-    if (oldest !== undefined) remembered.delete(oldest);
     return 'right';
   };
 

@@ -7,6 +7,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { decodeProtectedHeader, jwtVerify, SignJWT } from 'jose';
 import { z } from 'zod';
 import type { Scope } from '#auth';
+import { createBoundedMap } from '#bounded';
 import { LONGEST_LIFE_MS, type SigningKey } from './keys.ts';
 import type { Subject } from './rules.ts';
 
@@ -50,10 +51,10 @@ export function createTokens(options: {
   const { now } = options;
   let { keys } = options;
   /** Tokens that were right, by their hash: one pull sends the same token many times. */
-  const remembered = new Map<
+  const remembered = createBoundedMap<
     string,
     { readonly claims: Claims; readonly kind: string; readonly until: number }
-  >();
+  >(MAX_REMEMBERED);
 
   const sign = (
     kind: 'access' | 'refresh',
@@ -108,8 +109,6 @@ export function createTokens(options: {
       if (found === undefined) return undefined;
       const claims: Claims = { subject: found.sub || undefined, version: found.ver, grants: found.access };
       remembered.set(hash, { claims, kind: found.kind, until: found.exp * 1000 });
-      const oldest = remembered.size > MAX_REMEMBERED ? remembered.keys().next().value : undefined;
-      if (oldest !== undefined) remembered.delete(oldest);
       return found.kind === kind ? claims : undefined;
     },
     replace(next) {

@@ -7,6 +7,7 @@
  * A lease is a record and, in the same batch, its place in a queue by time, so that whoever looks for
  * expired leases reads only those.
  */
+import { createBoundedMap } from '#bounded';
 import type { Digest, RepositoryName } from '#oci';
 import type { Lease, LeaseKind, LeaseQueue } from './collection-port.ts';
 import { del, join, NUL, type Operation, put, type Tables } from './tables.ts';
@@ -28,7 +29,7 @@ export function createLeases(
   { leaseMs, now }: { readonly leaseMs: number; readonly now: () => number },
 ) {
   /** When content was last known to be protected, by a lease or by a reference. */
-  const remembered = new Map<string, number>();
+  const remembered = createBoundedMap<string, number>(MAX_REMEMBERED);
   const keyOf = (kind: LeaseKind, name: RepositoryName, digest: Digest) => join(kind, name, digest);
   const queueKey = (kind: LeaseKind, name: RepositoryName, digest: Digest, { since, doomed }: LeaseRecord) =>
     join(doomed ? 'doomed' : kind, String(since).padStart(15, '0'), name, digest);
@@ -79,8 +80,6 @@ export function createLeases(
     remembered: (kind: LeaseKind, name: RepositoryName, digest: Digest): number | undefined =>
       remembered.get(keyOf(kind, name, digest)),
     remember(kind: LeaseKind, name: RepositoryName, digest: Digest, since: number): void {
-      const oldest = remembered.size >= MAX_REMEMBERED ? remembered.keys().next().value : undefined;
-      if (oldest !== undefined) remembered.delete(oldest);
       remembered.set(keyOf(kind, name, digest), since);
     },
     /** Those of the queue that began before `before`, oldest first, after `after`. */

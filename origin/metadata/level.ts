@@ -136,15 +136,17 @@ export function createLevelMetadataStore(
         await write(operations);
         return operations.length > 0;
       }),
-    async referrers(name, subject, { limit, after, artifactType }) {
-      const found: ManifestRecord[] = [];
+    async referrers(name, subject, { limit, after, artifactType, maxBytes = Number.POSITIVE_INFINITY }) {
+      const items: ManifestRecord[] = [];
+      let size = 0;
       for await (const value of referrers.values(under(join(name, subject), after))) {
         const record = decode<ManifestRecord>(value);
         if (artifactType !== undefined && record.artifactType !== artifactType) continue;
-        found.push(record);
-        if (found.length > limit) break;
+        size += value.length;
+        if (items.length === limit || (items.length > 0 && size > maxBytes)) return { items, more: true };
+        items.push(record);
       }
-      return pageOf(found, limit);
+      return { items, more: false };
     },
 
     async tag(name, tag) {
@@ -181,14 +183,14 @@ export function createLevelMetadataStore(
     deleteTag: (name, tag) =>
       exclusive.run(name, async () => {
         const value = await tags.get(tagKey(name, tag));
-        if (value === undefined) return false;
+        if (value === undefined) return undefined;
         const { digest } = parseTagValue(value);
         await write([
           del(tags, tagKey(name, tag)),
           del(pointers, join(name, digest, tag)),
           ...(await leases.begin('manifest', name, digest)),
         ]);
-        return true;
+        return digest;
       }),
 
     beginUpload: (upload) => write([put(uploads, upload.id, encode(upload))]),

@@ -76,11 +76,14 @@ export interface MetadataStore {
   relyOnManifest(name: RepositoryName, digest: Digest): Promise<boolean>;
   /** Removes the manifest and every tag of the repository that points at it; false when unknown. */
   deleteManifest(name: RepositoryName, digest: Digest): Promise<boolean>;
-  /** Manifests of the repository whose subject is `subject`, by digest. */
+  /**
+   * Manifests of the repository whose subject is `subject`, by digest. A page ends before its records exceed
+   * `maxBytes`, but has one at least.
+   */
   referrers(
     name: RepositoryName,
     subject: Digest,
-    page: PageRequest & { readonly artifactType?: string | undefined },
+    page: PageRequest & { readonly artifactType?: string | undefined; readonly maxBytes?: number },
   ): Promise<Page<ManifestRecord>>;
 
   tag(name: RepositoryName, tag: Tag): Promise<Digest | undefined>;
@@ -93,8 +96,8 @@ export interface MetadataStore {
   confirmTag(name: RepositoryName, tag: Tag, digest: Digest): Promise<boolean>;
   /** Tags in the specification's order: by letters regardless of case, then by code point. */
   tags(name: RepositoryName, page: PageRequest): Promise<Page<Tag>>;
-  /** False when unknown. */
-  deleteTag(name: RepositoryName, tag: Tag): Promise<boolean>;
+  /** What it pointed at; undefined when unknown. */
+  deleteTag(name: RepositoryName, tag: Tag): Promise<Digest | undefined>;
 
   beginUpload(upload: UploadRecord): Promise<void>;
   upload(id: string): Promise<UploadRecord | undefined>;

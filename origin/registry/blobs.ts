@@ -1,6 +1,6 @@
 /** Blobs: pull, existence and deletion (distribution-spec, "Pulling blobs", "Deleting Blobs"). */
 
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobReader } from '#blobs';
 import { type ByteSource, sendBody } from '#http';
 import { type Digest, OciError, parseDigest, parseRange, type RepositoryName } from '#oci';
@@ -125,6 +125,12 @@ export async function completeBlob(
   throw new OciError('BLOB_UNKNOWN', undefined, { digest });
 }
 
+/** A range is of a GET, and of the bytes that If-Range names (RFC 9110, sections 13.1.5 and 14.2). */
+function rangeOf({ method, headers }: FastifyRequest, etag: string): string | undefined {
+  const condition = headers['if-range'];
+  return method === 'GET' && (condition === undefined || condition === etag) ? headers.range : undefined;
+}
+
 async function answerWith(
   reader: ByteSource & { readonly digest: Digest; readonly size: number },
   registry: Registry,
@@ -137,8 +143,7 @@ async function answerWith(
     reply.status(304).send();
     return;
   }
-  const current = request.headers['if-range'] === undefined || request.headers['if-range'] === etag;
-  const range = parseRange(current ? request.headers.range : undefined, size);
+  const range = parseRange(rangeOf(request, etag), size);
   if (range === 'multiple')
     throw new OciError('RANGE_INVALID', 'one range at a time', undefined, { status: 400 });
   if (range === 'unsatisfiable') {
@@ -156,5 +161,8 @@ async function answerWith(
     return;
   }
   const span = range ? { start: range.start, end: range.end + 1 } : { start: 0, end: size };
-  await sendBody(reply, reader, span, (bytes) => registry.countPayload('out', bytes));
+  const { read, slow = false } = reader;
+  // What still comes from an upstream is not yet known to be what its name says.
+  const source = { read, slow, name: slow ? undefined : digest };
+  await sendBody(reply, source, span, (bytes) => registry.countPayload('out', bytes));
 }

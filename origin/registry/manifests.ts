@@ -65,6 +65,7 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
   if (reference.kind === 'digest' && reference.digest !== digest) {
     throw new OciError('DIGEST_INVALID', undefined, { expected: reference.digest, actual: digest });
   }
+  await registry.space.check(bytes.length);
   const requires = requirements(manifest);
   const missing = await missingBlobs(registry, name, requires.blobs);
   if (missing.length > 0) throw lacks(missing);
@@ -107,12 +108,12 @@ function tagParameters(reference: Reference, query: URLSearchParams): Tag[] {
 /** DELETE /v2/<name>/manifests/<reference>: a tag alone, or a manifest and the tags that point at it. */
 export const deleteManifest: Verb<'manifest'> = async (registry, { reply, path }) => {
   const reference = parseReference(path.reference);
-  const known =
+  const digest =
     reference.kind === 'tag'
       ? await registry.metadata.deleteTag(path.name, reference.tag)
-      : await registry.metadata.deleteManifest(path.name, reference.digest);
-  if (!known) throw unknown(path.reference);
-  return reply.status(202).send();
+      : (await registry.metadata.deleteManifest(path.name, reference.digest)) && reference.digest;
+  if (!digest) throw unknown(path.reference);
+  return reply.status(202).header('docker-content-digest', digest).send();
 };
 
 interface Located {

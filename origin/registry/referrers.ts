@@ -1,4 +1,4 @@
-import { parseDigest } from '#oci';
+import { MAX_MANIFEST_BYTES, parseDigest } from '#oci';
 import type { Verb } from './call.ts';
 import { candidates, findIn } from './lookup.ts';
 import { linkNext, pageRequest } from './pagination.ts';
@@ -7,6 +7,8 @@ import { upstreamList } from './upstream-lists.ts';
 const INDEX = 'application/vnd.oci.image.index.v1+json';
 /** Annotations make an entry large, so a page has fewer of them than other listings. */
 const MAX_REFERRERS = 500;
+/** A page is an index, and no larger than one may be that is pushed; some annotations fill one alone. */
+const MAX_PAGE_BYTES = MAX_MANIFEST_BYTES;
 
 /**
  * GET /v2/<name>/referrers/<digest>: what points at this manifest (distribution-spec, "Listing
@@ -16,7 +18,10 @@ export const referrers: Verb<'referrers'> = async (registry, call) => {
   const { reply, path, query } = call;
   const subject = parseDigest(path.digest);
   const asked = pageRequest(query, parseDigest);
-  const page = { limit: Math.min(asked.limit, MAX_REFERRERS), after: asked.after };
+  const page = {
+    ...{ limit: Math.min(asked.limit, MAX_REFERRERS), after: asked.after },
+    maxBytes: MAX_PAGE_BYTES,
+  };
   const artifactType = query.get('artifactType') || undefined;
   const there = await upstreamList(registry, call, `referrers/${subject}`);
   if (there) return reply.header('content-type', INDEX).send(there);

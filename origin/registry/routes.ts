@@ -9,7 +9,7 @@ import { base } from './base.ts';
 import { deleteBlob, getBlob } from './blobs.ts';
 import type { Registry, Verb } from './call.ts';
 import { catalog } from './catalog.ts';
-import { discover } from './discover.ts';
+import { discover, discoverAll } from './discover.ts';
 import { getLeaves } from './leaves.ts';
 import { answerNamespace, standsFor } from './lookup.ts';
 import { deleteManifest, getManifest, putManifest } from './manifests.ts';
@@ -24,6 +24,7 @@ type Verbs<K extends Kind> = Readonly<Record<string, Verb<K>>>;
 const table: { readonly [K in Kind]: Verbs<K> } = {
   base: { GET: base, HEAD: base },
   catalog: { GET: catalog, HEAD: catalog },
+  extensions: { GET: discoverAll, HEAD: discoverAll },
   tags: { GET: listTags, HEAD: listTags },
   manifest: { GET: getManifest, HEAD: getManifest, PUT: putManifest, DELETE: deleteManifest },
   blob: { GET: getBlob, HEAD: getBlob, DELETE: deleteBlob },

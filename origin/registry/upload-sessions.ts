@@ -140,6 +140,10 @@ export function createUploadSessions(options: {
         session.holder = request;
         try {
           return await task(writer);
+        } catch (error) {
+          // A writer whose bytes became a blob that could not be linked has ended: the next request must not meet it.
+          session.writer = await blobs.resumeWriter(id).catch(() => undefined);
+          throw error;
         } finally {
           session.holder = undefined;
           session.idleSince = Date.now();

@@ -23,18 +23,13 @@ export const beginUpload: Verb<'uploads'> = async (registry, call) => {
   const { reply, path, query } = call;
   const digest = query.get('digest');
   if (digest !== null) return pushWhole(registry, call, parseDigest(digest));
-  const mount = query.get('mount');
-  const from = query.get('from');
-  if (mount !== null) {
-    const wanted = parseDigest(mount);
-    const source = from === null || from === '' ? undefined : parseRepositoryName(from);
-    if (
-      source &&
-      call.admitted.may('pull', source) &&
-      (await mountBlob(registry, path.name, source, wanted))
-    ) {
-      return created(call, path.name, wanted);
-    }
+  const mount = mountOf(query);
+  if (
+    mount &&
+    call.admitted.may('pull', mount.from) &&
+    (await mountBlob(registry, path.name, mount.from, mount.digest))
+  ) {
+    return created(call, path.name, mount.digest);
   }
   const algorithm = query.get('digest-algorithm');
   const id = await registry.uploads.begin(
@@ -106,6 +101,16 @@ async function pushWhole(registry: Registry, call: Call<'uploads'>, digest: Dige
     }
   });
   return created(call, name, digest);
+}
+
+/** What is to be mounted; undefined also when that can be nothing here: then an upload begins instead. */
+function mountOf(query: URLSearchParams): { digest: Digest; from: RepositoryName } | undefined {
+  try {
+    const [digest, from] = [query.get('mount'), query.get('from')];
+    return digest && from ? { digest: parseDigest(digest), from: parseRepositoryName(from) } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Links a blob of `source` into `name`; false when `source` does not have it. */

@@ -1,4 +1,5 @@
 /** What an upstream said a moment ago that it does not have, or refuses: not asked again at once. */
+import { createBoundedMap } from '#bounded';
 import type { OciError } from '#oci';
 
 const MAX_KEPT = 10_000;
@@ -11,7 +12,9 @@ export interface Absent {
 }
 
 export function createAbsent(keptMs: number): Absent {
-  const kept = new Map<string, { readonly answer: OciError | 'unknown'; readonly until: number }>();
+  const kept = createBoundedMap<string, { readonly answer: OciError | 'unknown'; readonly until: number }>(
+    MAX_KEPT,
+  );
   return {
     get(key) {
       const found = kept.get(key);
@@ -19,12 +22,7 @@ export function createAbsent(keptMs: number): Absent {
       kept.delete(key);
       return undefined;
     },
-    keep(key, answer) {
-      const oldest = kept.size >= MAX_KEPT ? kept.keys().next().value : undefined;
-      if (oldest !== undefined) kept.delete(oldest);
-      kept.delete(key);
-      kept.set(key, { answer, until: performance.now() + keptMs });
-    },
-    forget: (key) => void kept.delete(key),
+    keep: (key, answer) => kept.set(key, { answer, until: performance.now() + keptMs }),
+    forget: kept.delete,
   };
 }

@@ -154,6 +154,7 @@ export function withCredentials(
   return {
     request: (url, init = {}) => authorized(url, init, http.request),
     stream: (url, init = {}) => authorized(url, init, http.stream),
+    prompt: (url, init = {}) => authorized(url, init, http.prompt),
     read: http.read,
     close: http.close,
   };

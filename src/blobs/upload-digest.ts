@@ -16,51 +16,55 @@ export type UploadHashing = Pick<Hashing, 'followDigest' | 'digestFile'>;
 export interface UploadDigest {
   /** These bytes were written to the file, and it has `size` bytes now. */
   written(chunks: readonly Uint8Array[], size: number): void;
-  /** The hex digest of the file's first `size` bytes, all that was written. May be asked again; after more bytes at the price of hashing anew. */
-  hex(size: number): Promise<string>;
+  /**
+   * The hex digest of the file's first `size` bytes, all that was written. May be asked again; after more bytes, or
+   * by another algorithm than was announced, at the price of hashing the file.
+   */
+  hex(size: number, algorithm: DigestAlgorithm): Promise<string>;
   /** Resolves when the file is let go. */
   close(): Promise<void>;
 }
 
-/** `size`: what the file holds already. */
+/** `size`: what the file holds already. `announced`: the algorithm that bytes are hashed with while they come. */
 export function createUploadDigest(
   path: string,
   size: number,
   hashing: UploadHashing,
-  algorithm: DigestAlgorithm = 'sha256',
+  announced: DigestAlgorithm = 'sha256',
 ): UploadDigest {
-  let small: Hash | undefined = size === 0 ? createHash(algorithm) : undefined;
+  let small: Hash | undefined = size === 0 ? createHash(announced) : undefined;
   let follower: DigestFollower | undefined;
   let lost = false;
   let told = 0;
   /** A commit that failed for another reason is tried again, perhaps when the file has its new name already. */
-  let known: { readonly size: number; readonly hex: string } | undefined;
+  const known = new Map<DigestAlgorithm, { readonly size: number; readonly hex: string }>();
 
   const follow = (upTo: number): void => {
     small = undefined;
-    follower ??= hashing.followDigest(path, algorithm);
+    follower ??= hashing.followDigest(path, announced);
     if (upTo - told < TELL_BYTES) return;
     told = upTo;
     follower.advance(upTo);
   };
   const compute = async (now: number): Promise<string> => {
     if (small) return small.copy().digest('hex');
-    if (!follower) return hashing.digestFile(path, algorithm);
+    if (!follower) return hashing.digestFile(path, announced);
     const running = follower;
     follower = undefined;
     lost = true;
     // The follower is lost with its thread; the bytes are not.
-    return running.finish(now).catch(() => hashing.digestFile(path, algorithm));
+    return running.finish(now).catch(() => hashing.digestFile(path, announced));
   };
   return {
     written(chunks, now) {
       if (small && now <= SMALL_BYTES) for (const chunk of chunks) small.update(chunk);
       else if (!lost) follow(now);
     },
-    async hex(now) {
-      if (known?.size === now) return known.hex;
-      const hex = await compute(now);
-      known = { size: now, hex };
+    async hex(now, algorithm) {
+      const before = known.get(algorithm);
+      if (before?.size === now) return before.hex;
+      const hex = await (algorithm === announced ? compute(now) : hashing.digestFile(path, algorithm));
+      known.set(algorithm, { size: now, hex });
       return hex;
     },
     async close() {

@@ -140,9 +140,7 @@ export function createWriter(
         await cutExcess();
         await sync.settled();
         const wanted = digestAlgorithm(expected);
-        // Of another algorithm than was announced: the file is read once more.
-        const actual =
-          wanted === algorithm ? await digest.hex(size) : await owner.hashing.digestFile(path, wanted);
+        const actual = await digest.hex(size, wanted);
         if (actual !== digestHex(expected)) {
           throw new BlobStoreError('digest-mismatch', `expected ${expected}, got ${wanted}:${actual}`);
         }

@@ -1,5 +1,5 @@
 import { optional, path, url, withDefault } from '#config';
-import type { ManifestReport, PullReport, ServeReport } from '#daemon';
+import type { LazyReport, ManifestReport, PullReport, ServeReport } from '#daemon';
 import { formatImageReference, OciError, parseDigest } from '#oci';
 import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
@@ -13,12 +13,16 @@ import { formatBytes, formatTable } from './text.ts';
 
 const DEADLINE_MS = 10_000;
 
-/** What /api/v1/pulls of an agent tells. */
+/** What /api/v1/pulls of an agent tells; agents of earlier versions tell less. */
 interface Accounts {
-  readonly pulls: readonly PullReport[];
+  readonly pulls: readonly Pull[];
   readonly serves: readonly ServeReport[];
+  readonly lazyReads?: readonly LazyReport[];
   readonly manifests: readonly ManifestReport[];
 }
+
+type Pull = Omit<PullReport, 'transferMsBySource'> & Partial<Pick<PullReport, 'transferMsBySource'>>;
+type Told = Required<Accounts>;
 
 export const explainPulls = defineCommand({
   name: 'explain',
@@ -54,6 +58,7 @@ export const explainPulls = defineCommand({
         asked === undefined || asked.digests.has(digest);
       const pulls = answer.pulls.filter(wanted);
       const serves = answer.serves.filter(wanted);
+      const lazyReads = (answer.lazyReads ?? []).filter(wanted);
       const manifests = answer.manifests.filter(
         ({ digest, startedAt }) => startedAt < began && (asked === undefined || digest === asked.manifest),
       );
@@ -63,10 +68,9 @@ export const explainPulls = defineCommand({
           `${asked.image}: fetches of ${fetched} of its ${asked.digests.size} blobs are remembered\n\n`,
         );
       }
-      process.stdout.write(
-        has('json') ? jsonLines(pulls, serves, manifests) : describeAll(pulls, serves, manifests),
-      );
-      if (pulls.length + serves.length > 0) return EXIT_DONE;
+      const told = { pulls, serves, lazyReads, manifests };
+      process.stdout.write(has('json') ? jsonLines(told) : describeAll(told));
+      if (pulls.length + serves.length + lazyReads.length > 0) return EXIT_DONE;
       process.stderr.write(
         'The agent remembers no such fetch: it is too long ago, or the agent restarted since.\n',
       );
@@ -117,24 +121,17 @@ function blobOperand(text: string): string {
   }
 }
 
-function jsonLines(
-  pulls: readonly PullReport[],
-  serves: readonly ServeReport[],
-  manifests: readonly ManifestReport[],
-): string {
+function jsonLines({ pulls, serves, lazyReads, manifests }: Told): string {
   const lines = [
     ...pulls.map((pull) => ({ kind: 'fetch', ...pull })),
     ...serves.map((serve) => ({ kind: 'serve', ...serve })),
+    ...lazyReads.map((read) => ({ kind: 'lazy', ...read })),
     ...manifests.map((manifest) => ({ kind: 'manifest', ...manifest })),
   ];
   return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
 }
 
-function describeAll(
-  pulls: readonly PullReport[],
-  serves: readonly ServeReport[],
-  manifests: readonly ManifestReport[],
-): string {
+function describeAll({ pulls, serves, lazyReads, manifests }: Told): string {
   const manifestRows = manifests.map((entry) => [
     `${entry.repository} ${entry.reference}`,
     entry.startedAt,
@@ -148,6 +145,11 @@ function describeAll(
     `${serve.wallMs} ms`,
     serve.slowest,
   ]);
+  const lazyRows = lazyReads.map((read) => [
+    read.digest.slice(0, 'sha256:'.length + 12),
+    ...[String(read.reads), String(read.fromMemory), formatBytes(read.bytes)],
+    ...[`${(read.wallMs / read.reads).toFixed(1)} ms`, `${read.longestMs} ms`],
+  ]);
   return [
     ...(manifestRows.length > 0
       ? [`manifests\n${formatTable(['manifest', 'asked for', 'time', ''], manifestRows)}`]
@@ -156,16 +158,24 @@ function describeAll(
     ...(serveRows.length > 0
       ? [`what clients got\n${formatTable(['blob', 'from', 'bytes', 'time', 'slowest'], serveRows)}`]
       : []),
+    ...(lazyRows.length > 0
+      ? [
+          `what clients read lazily, in small ranges\n${formatTable(['blob', 'reads', 'from memory', 'bytes', 'mean', 'longest'], lazyRows)}`,
+        ]
+      : []),
   ]
     .map((part) => `${part}\n`)
     .join('');
 }
 
-function describePull(pull: PullReport): string {
+function describePull(pull: Pull): string {
   const seconds = Object.entries(pull.phasesMs).map(([phase, ms]) => [phase, `${ms} ms`]);
   const bytes = Object.entries(pull.bytesBySource)
     .filter(([, count]) => count > 0)
-    .map(([source, count]) => [`from ${source}`, formatBytes(count)]);
+    .map(([source, count]) => {
+      const ms = pull.transferMsBySource?.[source as keyof typeof pull.transferMsBySource];
+      return [`from ${source}`, `${formatBytes(count)}${ms ? `, ${ms} ms of the transfer` : ''}`];
+    });
   const rows = [...seconds, ['all', `${pull.wallMs} ms`], ...bytes];
   if (pull.size !== null) rows.push(['size', formatBytes(pull.size)]);
   for (const peer of pull.topPeers) rows.push([`by ${peer.role} ${peer.address}`, formatBytes(peer.bytes)]);

@@ -50,6 +50,8 @@ export function withMembership(
       heard(url, await http.request(url, await signed(url, init, init.method ?? 'GET', init.body))),
     stream: async (url, init = {}) =>
       heard(url, await http.stream(url, await signed(url, init, 'GET', undefined))),
+    prompt: async (url, init = {}) =>
+      heard(url, await http.prompt(url, await signed(url, init, 'GET', undefined))),
     read: http.read,
     close: http.close,
   };

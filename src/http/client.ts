@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
 import { Agent, type buildConnector, EnvHttpProxyAgent, request } from 'undici';
+import { getPromptly, joined } from './prompt.ts';
 import { type HttpStream, openStream } from './stream.ts';
 
 /** Never through a proxy: it would look for these on its own machine. */
@@ -34,6 +35,11 @@ export interface HttpClient {
   request(url: string, options?: HttpRequestOptions): Promise<HttpResponse>;
   /** GET of a large body, over a connection of its own. */
   stream(
+    url: string,
+    options?: Pick<HttpRequestOptions, 'headers' | 'signal' | 'requestId'>,
+  ): Promise<HttpStream>;
+  /** GET of a small body that somebody waits for; its connection is kept. */
+  prompt(
     url: string,
     options?: Pick<HttpRequestOptions, 'headers' | 'signal' | 'requestId'>,
   ): Promise<HttpStream>;
@@ -70,14 +76,18 @@ export async function createHttpClient(options: {
         body: typeof init.body === 'function' ? init.body() : (init.body ?? null),
         signal: init.signal ?? null,
       });
-      const headers: Record<string, string> = {};
-      for (const [name, value] of Object.entries(response.headers)) {
-        if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value;
-      }
       // Its reader sees an error; a body that is given up before it is read must not end the process.
       response.body.on('error', () => undefined);
-      return { status: response.statusCode, headers, body: response.body };
+      return { status: response.statusCode, headers: joined(response.headers), body: response.body };
     },
+    prompt: async (url, init = {}) =>
+      getPromptly(agent, url, {
+        headers: {
+          ...init.headers,
+          ...(init.requestId !== undefined && { 'x-request-id': init.requestId }),
+        },
+        signal: init.signal,
+      }),
     stream: (url, init = {}) =>
       openStream(url, {
         headers: {

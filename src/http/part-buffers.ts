@@ -7,7 +7,7 @@
 
 const SMALL_PART_BYTES = 64 * 1024;
 /** Measured with one client on the loopback: 64 KiB move 1,700 MiB/s, 256 KiB 2,400, 1 MiB 3,000; 2 MiB fewer again. */
-const LARGE_PART_BYTES = 1024 * 1024;
+export const LARGE_PART_BYTES = 1024 * 1024;
 /** Large buffers that are lent at most, over all answers: 64 MiB. */
 const MOST_LARGE = 64;
 /** What is kept for the next answer. */

@@ -1,7 +1,7 @@
 /** The bodies of answers: read and sent part by part, counted by what really passed, and honest about a cut. */
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply } from 'fastify';
-import { lendBuffer, takeBack, writeOff } from './part-buffers.ts';
+import { ownParts, type Part, type Parts, sharedParts } from './shared-parts.ts';
 
 /** Parts of one answer that wait for its client; more would only fill memory. */
 const PARTS_IN_FLIGHT = 2;
@@ -19,6 +19,10 @@ export interface ByteSource {
   read(position: number, into: Uint8Array): Promise<void>;
   /** The first bytes may be long in coming: the client gets the status and the headers before them. */
   readonly slow?: boolean;
+  /** The most that is worth waiting for at a time from there, bytes. Default: as much as is sent at once. */
+  readonly stepAt?: (position: number) => number;
+  /** Names the bytes, as a digest does: answers that send the same at the same time share what they read. */
+  readonly name?: string | undefined;
 }
 
 /**
@@ -36,7 +40,10 @@ export async function sendBody(
   onSent: (bytes: number) => void,
 ): Promise<void> {
   const { raw } = reply;
-  const flow = createFlow(raw, onSent, source.slow !== true && end - start <= ONE_PART_BYTES);
+  const short = end - start <= ONE_PART_BYTES;
+  const read = (position: number, into: Uint8Array): Promise<void> => source.read(position, into);
+  const parts = source.name === undefined || short ? ownParts(read) : sharedParts(source.name, read);
+  const flow = createFlow(raw, parts, onSent, source.slow !== true && short);
   const begin = (): void => {
     if (raw.headersSent) return;
     reply.hijack();
@@ -48,11 +55,11 @@ export async function sendBody(
   }
   try {
     for (let at = start; at < end && !raw.destroyed; ) {
-      const part = flow.nextPart(end - at);
-      await source.read(at, part);
+      const most = Math.min(end - at, source.stepAt?.(at) ?? Number.POSITIVE_INFINITY);
+      const part = await flow.nextPart(at, most);
       begin();
       flow.send(part);
-      at += part.length;
+      at += part.bytes.length;
       await flow.room();
     }
     begin();
@@ -63,48 +70,55 @@ export async function sendBody(
     begin();
     raw.destroy();
     if (!gone) throw error;
+  } finally {
+    parts.close();
   }
 }
 
 interface Flow {
-  /** Memory for the next part, of at most `left` bytes. */
-  nextPart(left: number): Uint8Array;
+  /** The next part, of at most `left` bytes. @throws the source's error */
+  nextPart(at: number, left: number): Promise<Part>;
   /** Writes what `nextPart` gave. */
-  send(part: Uint8Array): void;
+  send(part: Part): void;
   /** Waits while enough is on its way. The listener's idle timeout is the deadline: it closes the connection. */
   room(): Promise<void>;
 }
 
-/** The parts of one answer that are read or on their way. What is left of them when the connection closes is written off. */
-function createFlow(raw: ServerResponse, onSent: (bytes: number) => void, startsFast: boolean): Flow {
-  const lent = new Map<Uint8Array, Buffer>();
+/** The parts of one answer that are on their way. What is left of them when the connection closes may still be read. */
+function createFlow(
+  raw: ServerResponse,
+  parts: Parts,
+  onSent: (bytes: number) => void,
+  startsFast: boolean,
+): Flow {
+  const lent = new Set<Part>();
   let fast = startsFast;
   let lastAt = performance.now();
   let wake = (): void => undefined;
   raw.once('close', () => {
-    for (const buffer of lent.values()) writeOff(buffer);
+    for (const part of lent) part.giveBack(false);
     lent.clear();
     wake();
   });
-  const sent = (part: Uint8Array, error: Error | null | undefined): void => {
-    const buffer = lent.get(part);
-    if (buffer === undefined) return;
-    lent.delete(part);
-    takeBack(buffer);
+  const sent = (part: Part, error: Error | null | undefined): void => {
+    if (!lent.delete(part)) return;
+    part.giveBack(true);
     const now = performance.now();
-    fast = part.length >= (now - lastAt) * FAST_BYTES_PER_MS;
+    fast = part.bytes.length >= (now - lastAt) * FAST_BYTES_PER_MS;
     lastAt = now;
-    if (!error) onSent(part.length);
+    if (!error) onSent(part.bytes.length);
     wake();
   };
   return {
-    nextPart(left) {
-      const buffer = lendBuffer(left, fast);
-      const part = buffer.subarray(0, Math.min(buffer.length, left));
-      lent.set(part, buffer);
-      return part;
+    nextPart: (at, left) => parts.take(at, left, fast),
+    send(part) {
+      if (raw.destroyed) {
+        part.giveBack(true);
+        return;
+      }
+      lent.add(part);
+      raw.write(part.bytes, (error) => sent(part, error));
     },
-    send: (part) => void raw.write(part, (error) => sent(part, error)),
     async room() {
       while (lent.size >= PARTS_IN_FLIGHT && !raw.destroyed) {
         await new Promise<void>((resolve) => {

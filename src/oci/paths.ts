@@ -9,6 +9,7 @@ import { parseRepositoryName, type RepositoryName } from './reference.ts';
 export type DistributionPath =
   | { readonly kind: 'base' }
   | { readonly kind: 'catalog' }
+  | { readonly kind: 'extensions' }
   | { readonly kind: 'tags'; readonly name: RepositoryName }
   | { readonly kind: 'manifest'; readonly name: RepositoryName; readonly reference: string }
   | { readonly kind: 'blob'; readonly name: RepositoryName; readonly digest: string }
@@ -40,6 +41,7 @@ export function parseDistributionPath(url: string): DistributionPath {
   const path = decode(question < 0 ? url : url.slice(0, question));
   if (path === '/v2' || path === '/v2/') return { kind: 'base' };
   if (path === '/v2/_catalog') return { kind: 'catalog' };
+  if (path === '/v2/_oci/ext/discover') return { kind: 'extensions' };
   if (path.startsWith('/v2/')) {
     const rest = path.slice('/v2/'.length);
     for (const [pattern, make] of patterns) {

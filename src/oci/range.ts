@@ -8,7 +8,8 @@ export interface ByteRange {
  * Reads a Range header against a body of `size` bytes (RFC 9110, section 14).
  *
  * - `undefined`: no range, or another unit or bad syntax, which a server must ignore;
- * - `'unsatisfiable'`: answer 416 with `Content-Range: bytes *\/size`;
+ * - `'unsatisfiable'`: answer 416 with `Content-Range: bytes *\/size`. A range that ends before it begins is
+ *   such a one: a server may ignore or reject it, and the distribution API's clients expect a refusal;
  * - `'multiple'`: several ranges. Clients that ask for them (zstd:chunked) fall back on a 400.
  */
 export function parseRange(
@@ -32,8 +33,7 @@ export function parseRange(
   }
   const start = Number(first);
   const end = last === '' ? size - 1 : Math.min(Number(last), size - 1);
-  if (last !== '' && Number(last) < start) return undefined;
-  return start >= size ? 'unsatisfiable' : { start, end };
+  return start > end || start >= size ? 'unsatisfiable' : { start, end };
 }
 
 /**

@@ -5,7 +5,7 @@
  * Leaf length follows from the size alone, as piece length does: 16 KiB up to 2 GiB, then as many
  * doublings as keep the list at 4 MiB.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Digest, digestHex, digestOfHex } from '#oci';
 import { type Bencoded, BencodeError, decodeBencode, encodeBencode } from './bencode.ts';
 
@@ -51,7 +51,7 @@ export function leafSize(leaves: Pick<Leaves, 'length' | 'leafLength'>, index: n
 export function isLeaf(leaves: Leaves, index: number, bytes: Uint8Array): boolean {
   if (bytes.length !== leafSize(leaves, index)) return false;
   const expected = leaves.hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);
-  return createHash('sha256').update(bytes).digest().equals(expected);
+  return hash('sha256', bytes, 'buffer').equals(expected);
 }
 
 /** @throws LeavesError when the number of hashes does not fit the length */

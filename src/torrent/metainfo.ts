@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { formatMember, type MemberAddress, parseMembers } from '#multiaddr';
 import { type Digest, digestHex, digestOfHex } from '#oci';
 import { type Bencoded, BencodeError, decodeBencode, type Encodable, encodeBencode } from './bencode.ts';
+import { firstLeavesBytes } from './first-leaves.ts';
 import type { InfoHash } from './info-hash.ts';
 
 const KIB = 1024;
@@ -15,6 +16,8 @@ const GIB = 1024 * MIB;
 
 /** The piece hashes of a 1.6 TiB blob; larger input is refused unread. */
 export const MAX_METAINFO_BYTES = 8 * MIB;
+/** A key of ours beside `info`: it sorts before it. */
+const FIRST_LEAVES = 'first leaves';
 const MAX_SOURCES = 64;
 const MAX_URL_LENGTH = 2048;
 
@@ -41,6 +44,8 @@ export interface Torrent {
   /** The bencoded dictionary whose SHA-1 is the infohash. */
   readonly info: Uint8Array;
   readonly sources: MetainfoSources;
+  /** SHA-256 of each 16 KiB of the first piece (see first-leaves.ts), where the origin told them. */
+  readonly firstLeaves?: Uint8Array | undefined;
   /** Undefined when every piece hash is known: then this is metainfo. Else it is a draft (see draft.ts). */
   readonly growth?: HashGrowth | undefined;
 }
@@ -95,18 +100,22 @@ export function pieceHash(metainfo: Pick<Torrent, 'pieces'>, index: number): Uin
   return metainfo.pieces.subarray(index * 20, index * 20 + 20);
 }
 
-/** @throws MetainfoError when the number of piece hashes does not fit the length */
+/** @throws MetainfoError when the number of piece hashes, or of the hashes of leaves, does not fit the length */
 export function createMetainfo(blob: {
   readonly digest: Digest;
   readonly length: number;
   readonly pieces: Uint8Array;
+  readonly firstLeaves?: Uint8Array | undefined;
   readonly sources?: MetainfoSources;
 }): Metainfo {
-  const { digest, length, pieces } = blob;
+  const { digest, length, pieces, firstLeaves, sources = NO_SOURCES } = blob;
   const pieceLength = pieceLengthFor(length);
   if (!Number.isSafeInteger(length) || length < 0) throw new MetainfoError('the length is not a size');
   if (pieces.length !== 20 * Math.ceil(length / pieceLength)) {
     throw new MetainfoError('the number of piece hashes does not fit the length');
+  }
+  if (firstLeaves !== undefined && firstLeaves.length !== firstLeavesBytes({ length, pieceLength })) {
+    throw new MetainfoError('the number of leaf hashes does not fit the length');
   }
   const info = encodeBencode({
     length,
@@ -116,13 +125,19 @@ export function createMetainfo(blob: {
     private: 1,
   });
   const infoHash = createHash('sha1').update(info).digest('hex') as InfoHash;
-  return { infoHash, digest, length, pieceLength, pieces, info, sources: blob.sources ?? NO_SOURCES };
+  const leaves = firstLeaves === undefined ? {} : { firstLeaves };
+  return { infoHash, digest, length, pieceLength, pieces, info, sources, ...leaves };
 }
 
 /** The .torrent file, with these sources or the metainfo's own. */
 export function encodeMetainfo(metainfo: Metainfo, sources: MetainfoSources = metainfo.sources): Buffer {
   const { announce, webSeeds, peers } = sources;
-  const before = encodeBencode({ ...announceKeys(announce), 'created by': 'shoal' });
+  const { firstLeaves } = metainfo;
+  const before = encodeBencode({
+    ...announceKeys(announce),
+    'created by': 'shoal',
+    ...(firstLeaves !== undefined && { [FIRST_LEAVES]: firstLeaves }),
+  });
   const after = encodeBencode({
     ...(peers.length > 0 && { peers: peers.flatMap(formatMember) }),
     ...(webSeeds.length > 0 && { 'url-list': [...webSeeds] }),
@@ -163,7 +178,11 @@ export function parseMetainfo(bytes: Uint8Array): Metainfo {
   if (pieceLength !== pieceLengthFor(length))
     throw new MetainfoError('piece length does not follow from the length');
   if (isPrivate !== 1) throw new MetainfoError('not private');
-  return createMetainfo({ digest: digestOfHex(hex), length, pieces, sources: readSources(outer) });
+  const firstLeaves = outer.get(FIRST_LEAVES);
+  if (firstLeaves !== undefined && !(firstLeaves instanceof Uint8Array))
+    throw new MetainfoError(`${FIRST_LEAVES} is not a string`);
+  const sources = readSources(outer);
+  return createMetainfo({ digest: digestOfHex(hex), length, pieces, firstLeaves, sources });
 }
 
 /** @throws MetainfoError for what is not canonical, or nested deeper than a .torrent is */

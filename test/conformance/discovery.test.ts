@@ -96,6 +96,39 @@ for (const algorithm of ALGORITHMS) {
   });
 }
 
+t.test('end-12: pages of referrers, none larger than a manifest may be', async (t) => {
+  const origin = await testOrigin(t);
+  const image = await someImage(origin, 'a', 'sha256');
+  const subject = { mediaType: MANIFEST, digest: image.digest, size: image.bytes.length };
+  const wanted: string[] = [];
+  for (let at = 0; at < 5; at += 1) {
+    const artifactType = at === 4 ? 'application/vnd.example.other' : 'application/vnd.example.large';
+    const annotations = { large: String(at).repeat(1_500_000) };
+    const { bytes, digest } = await someImage(origin, 'a', 'sha256', { subject, artifactType, annotations });
+    t.equal((await putAt(origin, `/v2/a/manifests/${digest}`, bytes)).status, 201);
+    if (at < 4) wanted.push(digest);
+  }
+  const walk = async (query: string): Promise<{ digests: string[]; pages: number }> => {
+    const digests: string[] = [];
+    let pages = 0;
+    let next: string | undefined = `/v2/a/referrers/${image.digest}?${query}`;
+    while (next !== undefined) {
+      const answer = await ask(origin, 'GET', next);
+      pages += 1;
+      t.ok(answer.body.length <= 4 * 1024 * 1024, `page ${pages} has ${answer.body.length} bytes`);
+      t.equal(answer.headers['oci-filters-applied'], 'artifactType', 'on each page');
+      digests.push(
+        ...(answer.json() as { manifests: { digest: string }[] }).manifests.map((it) => it.digest),
+      );
+      next = /^<([^>]+)>; rel="next"$/.exec(answer.headers['link'] ?? '')?.[1];
+    }
+    return { digests, pages };
+  };
+  const filter = 'artifactType=application/vnd.example.large';
+  t.same(await walk(filter), { digests: [...wanted].sort(), pages: 2 });
+  t.same(await walk(`${filter}&n=1`), { digests: [...wanted].sort(), pages: 4 });
+});
+
 t.test('the referrers tag schema of older clients is an ordinary tag', async (t) => {
   const origin = await testOrigin(t);
   const { digest } = await someImage(origin, 'a', 'sha256');
@@ -109,6 +142,11 @@ t.test('the referrers tag schema of older clients is an ordinary tag', async (t)
 
 t.test('extensions/_oci: discover', async (t) => {
   const origin = await testOrigin(t);
+  const everywhere = await ask(origin, 'GET', '/v2/_oci/ext/discover');
+  t.equal(everywhere.status, 200);
+  t.match(everywhere.json(), {
+    extensions: [{ name: '_shoal', url: String, endpoints: ['/v2/<name>/_shoal/torrents/<digest>', String] }],
+  });
   const { blobs } = await someImage(origin, 'a/b', 'sha512');
   const answer = await ask(origin, 'GET', '/v2/a/b/_oci/ext/discover');
   t.equal(answer.status, 200);

@@ -16,19 +16,22 @@ for (const algorithm of ALGORITHMS) {
     };
     await putAt(origin, `/v2/a/manifests/${image.digest}?tag=v1&tag=v2&tag=v3`, image.bytes);
 
-    t.equal((await ask(origin, 'DELETE', '/v2/a/manifests/v1')).status, 202);
+    const untagged = await ask(origin, 'DELETE', '/v2/a/manifests/v1');
+    t.same([untagged.status, untagged.headers['docker-content-digest']], [202, image.digest]);
     await gone('/v2/a/manifests/v1', 'MANIFEST_UNKNOWN');
     t.equal((await ask(origin, 'HEAD', `/v2/a/manifests/${image.digest}`)).status, 200);
     t.same((await ask(origin, 'GET', '/v2/a/tags/list')).json(), { name: 'a', tags: ['v2', 'v3'] });
 
-    t.equal((await ask(origin, 'DELETE', `/v2/a/manifests/${image.digest}`)).status, 202);
+    const deleted = await ask(origin, 'DELETE', `/v2/a/manifests/${image.digest}`);
+    t.same([deleted.status, deleted.headers['docker-content-digest']], [202, image.digest]);
     for (const reference of [image.digest, 'v2', 'v3']) {
       await gone(`/v2/a/manifests/${reference}`, 'MANIFEST_UNKNOWN');
     }
     t.same((await ask(origin, 'GET', '/v2/a/tags/list')).json(), { name: 'a', tags: [] });
 
     for (const blob of image.blobs) {
-      t.equal((await ask(origin, 'DELETE', `/v2/a/blobs/${blob.digest}`)).status, 202);
+      const taken = await ask(origin, 'DELETE', `/v2/a/blobs/${blob.digest}`);
+      t.same([taken.status, taken.headers['docker-content-digest']], [202, blob.digest]);
       await gone(`/v2/a/blobs/${blob.digest}`, 'BLOB_UNKNOWN');
       await pushContent(origin, 'a', blob);
       t.ok((await ask(origin, 'GET', `/v2/a/blobs/${blob.digest}`)).body.equals(blob.bytes), 'and back');

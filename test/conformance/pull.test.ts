@@ -1,7 +1,7 @@
 /** Pull (distribution-spec, "Pull"; RFC 9110, section 14): end-1, end-2, end-3, of the origin and of an agent's mirror. */
 import t from 'tap';
-import { MANIFEST, testOrigin } from '../support/origin.ts';
 import { agentHere } from '../support/in-process.ts';
+import { MANIFEST, testOrigin } from '../support/origin.ts';
 import { ALGORITHMS, ask, pushContent, putAt, someContent, someImage } from './support.ts';
 
 for (const reader of ['origin', 'agent'] as const) {
@@ -52,8 +52,25 @@ for (const reader of ['origin', 'agent'] as const) {
             t.equal(part.headers['docker-content-digest'], blob.digest);
             t.ok(part.body.equals(blob.bytes.subarray(start, end)));
           }
-          const beyond = await ask(target, 'GET', where, { headers: { range: `bytes=${size}-` } });
-          t.same([beyond.status, beyond.headers['content-range']], [416, `bytes */${size}`]);
+          for (const range of [
+            `bytes=${size}-`,
+            `bytes=${size + 1}-${size + 9}`,
+            'bytes=500-0',
+            'bytes=-0',
+          ]) {
+            const refused = await ask(target, 'GET', where, { headers: { range } });
+            t.same([refused.status, refused.headers['content-range']], [416, `bytes */${size}`], range);
+          }
+          const several = await ask(target, 'GET', where, { headers: { range: 'bytes=0-1,5-6' } });
+          t.same([several.status, several.errorCode()], [400, 'RANGE_INVALID'], 'one range a request');
+          for (const range of ['bytes=0-1', `bytes=${size}-`]) {
+            const whole = await ask(target, 'HEAD', where, { headers: { range } });
+            t.same(
+              [whole.status, whole.headers['content-length']],
+              [200, String(size)],
+              'a HEAD has no range',
+            );
+          }
           const condition = async (headers: Record<string, string>) => {
             const answer = await ask(target, 'GET', where, { headers });
             return [answer.status, answer.headers['docker-content-digest']];

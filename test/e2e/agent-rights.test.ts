@@ -50,6 +50,7 @@ t.test('containerd, podman, skopeo and shoal pull', async (t) => {
   const first = await startContainerd(t);
   await first.pull(reference, agent.url, { flags: ['--user', as('ann')] });
   t.ok((await sent()) >= SIZE, 'containerd logged in with the challenge of the mirror');
+  /** All of the image, some of it from the cache: its config was there before containerd asked. */
   const afterFirst = await sent();
   const before = await fromCache();
 
@@ -95,7 +96,7 @@ insecure = true
   t.equal(await sent(), afterFirst, 'not one byte of a blob went to any of them');
 
   await second.pull(reference, agent.url, { flags: ['--user', as('ann')] });
-  t.equal(await fromCache(), before + (afterFirst - before), 'containerd has it from the cache');
+  t.equal(await fromCache(), before + afterFirst, 'containerd has it from the cache');
   const third = await startContainerd(t);
   await third.pull(reference, agent.url, { authorization: formatBasic('ann', PASSWORDS.ann) });
   await skopeo('--src-creds', as('ann'), source, `dir:${folder}/copied`);
@@ -104,7 +105,7 @@ insecure = true
   await podman();
   const pulled = await runShoal(pullAgain);
   t.equal(pulled.code, 0, pulled.stderr);
-  t.equal(await fromCache(), before + 5 * (afterFirst - before), 'all five from the cache');
+  t.equal(await fromCache(), before + 5 * afterFirst, 'all five from the cache');
 
   const api = await Promise.all(
     ['status', 'pulls'].map(async (where) => (await fetch(`${agent.url}/api/v1/${where}`)).text()),

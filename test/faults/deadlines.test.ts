@@ -100,7 +100,8 @@ t.test(
     dns.mode = 'answers';
     await until(async () => (await ask(manifest)) === 200);
     await until(async () => (await ask(blob)) === 200);
-    await until(async () => (await agent.metric('shoal_cache_blobs')) === 1);
+    // The layer, and the config, which comes with the manifest.
+    await until(async () => (await agent.metric('shoal_cache_blobs')) === 2);
     dns.mode = 'silent';
     t.equal(await (await begin(blob))(), layer, 'what is cached needs no name');
   },
@@ -119,7 +120,7 @@ t.test('the origin accepts and says nothing more (stopped, its connections open)
   const cold = await pushImage(origin.url, 'team/app', 'cold', [someBytes(32 * MIB)]);
   for (const layer of known.layers) t.equal(await ask(`${agent.url}/v2/team/app/blobs/${layer}`), 200);
   t.equal(await ask(`${agent.url}/v2/team/app/manifests/known`), 200);
-  await until(async () => (await agent.metric('shoal_cache_blobs')) === 2);
+  await until(async () => (await agent.metric('shoal_cache_blobs')) === 3);
 
   const lonely = await begin(`${agent.url}/v2/team/app/blobs/${cold.layers[0]}`);
   const shared = await begin(`${helped.url}/v2/team/app/blobs/${known.layers[1]}`, MIB);

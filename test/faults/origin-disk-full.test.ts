@@ -1,7 +1,7 @@
 /** A full disk refuses what does not fit, in words, and nothing else. */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
@@ -40,6 +40,17 @@ t.test('a push that does not fit is refused, and the rest goes on', async (t) =>
   t.ok((await origin.call('GET', `/v2/a/blobs/${digest}`)).body.equals(kept), 'what is there is served');
   const manifest = await imageOf(origin, 'a', [randomBytes(1 << 20)]);
   t.equal((await putManifest(origin, 'a', 'v1', manifest)).status, 201, 'what fits is stored');
+
+  const filler = path.join(data, 'filler');
+  const { bavail, bsize } = await statfs(data);
+  await writeFile(filler, Buffer.alloc(bavail * bsize - (512 << 10)));
+  const annotations = { large: 'x'.repeat(2 << 20) };
+  const annotated = Buffer.from(JSON.stringify({ ...JSON.parse(manifest.toString()), annotations }));
+  const refused = await putManifest(origin, 'a', 'v2', annotated);
+  t.same([refused.status, refused.errorCode()], [507, 'NO_SPACE'], 'the database keeps its reserve');
+  await rm(filler);
+  t.equal((await putManifest(origin, 'a', 'v2', annotated)).status, 201);
+
   const after = await origin.restart();
   t.ok((await after.call('GET', `/v2/a/blobs/${digest}`)).body.equals(kept));
   t.ok((await after.call('GET', '/v2/a/manifests/v1')).body.equals(manifest));

@@ -7,6 +7,7 @@ import { createServer, request as httpRequest } from 'node:http';
 import t, { type Test } from 'tap';
 import { agentHere, originHere, pull, pushBlob, someBytes, until } from '../support/in-process.ts';
 import { listenHere } from '../support/listen.ts';
+import { runShoal } from '../support/shoal.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -35,6 +36,27 @@ t.test('a small range costs little more than its bytes, and starts no download',
   t.equal(await agent.metric('shoal_lazy_reads_total', { from: 'origin' }), asked / (64 * KIB));
   const status = await pull(`${agent.url}/api/v1/status`);
   t.match(JSON.parse(status.bytes.toString()), { downloads: [] });
+});
+
+t.test('the agent says what was read lazily', async (t) => {
+  const origin = await originHere(t);
+  const agent = await agentHere(t, [origin.url]);
+  const digest = await pushBlob(origin.url, 'team/app', someBytes(3_000_000));
+  const url = `${agent.url}/v2/team/app/blobs/${digest}`;
+  for (const range of ['bytes=100000-165535', 'bytes=100000-165535', 'bytes=2000000-2000099']) {
+    t.equal((await pull(url, { range })).status, 206);
+  }
+  const told = async (): Promise<{ lazyReads: { reads: number }[] }> =>
+    (await fetch(`${agent.url}/api/v1/pulls/${digest}`)).json() as Promise<{
+      lazyReads: { reads: number }[];
+    }>;
+  await until(async () => (await told()).lazyReads[0]?.reads === 3);
+  t.match((await told()).lazyReads, [
+    { digest, repository: 'team/app', reads: 3, fromMemory: 1, bytes: 2 * 65_536 + 100 },
+  ]);
+  const { stdout, code } = await runShoal(['explain', digest, '--agent', agent.url]);
+  t.equal(code, 0);
+  t.match(stdout, /what clients read lazily.*\n(?:.*\n)+\S+ +3 +1 +131\.2 kB/);
 });
 
 t.test('the edges of ranges', async (t) => {

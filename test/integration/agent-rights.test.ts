@@ -71,7 +71,8 @@ t.test('a cached private image: refused without credentials, served from the cac
   const parts = ['manifests/v1', `manifests/${image.digest}`, `blobs/${image.layer}`, 'tags/list'];
 
   for (const part of parts) t.equal((await pull(at(part), ANN)).status, 200, part);
-  await until(async () => (await agent.metric('shoal_cache_blobs')) === 1);
+  // The layer, and the config, which comes with the manifest.
+  await until(async () => (await agent.metric('shoal_cache_blobs')) === 2);
   const cached = await pull(at(`blobs/${image.layer}`), ANN);
   t.ok(cached.bytes.equals(image.bytes));
   t.equal(await agent.metric('shoal_mirror_bytes_total', { source: 'cache' }), MIB);
@@ -96,6 +97,27 @@ t.test('a cached private image: refused without credentials, served from the cac
   const other = await getToken(origin, ['bob', USERS.bob], 'repository:team/app:pull');
   t.equal((await pull(at(`blobs/${image.layer}`), bearer(other.token))).status, 403);
   t.equal(await agent.metric('shoal_mirror_bytes_total', { source: 'cache' }), 2 * MIB);
+});
+
+t.test('small ranges of a private image, from the origin and from memory', async (t) => {
+  const origin = await guarded(t);
+  const agent = await agentHere(t, [origin.url], { credentialsFor: () => NODES });
+  const image = await push(origin, 'team/app', someBytes(3 * MIB));
+  const range = { range: `bytes=${MIB}-${MIB + 64 * KIB - 1}` };
+  const url = `${agent.url}/v2/team/app/blobs/${image.layer}`;
+  const refused = async (what: string): Promise<void> => {
+    t.equal((await pull(url, range)).status, 401, what);
+    t.equal((await pull(url, { ...range, ...BOB })).status, 403, `${what}, to another user`);
+  };
+  await refused('not here yet');
+  t.equal(await agent.metric('shoal_fetch_bytes_total'), 0);
+  for (const from of ['origin', 'memory']) {
+    const read = await pull(url, { ...range, ...ANN });
+    t.equal(read.status, 206);
+    t.ok(read.bytes.equals(image.bytes.subarray(MIB, MIB + 64 * KIB)));
+    t.equal(await agent.metric('shoal_lazy_reads_total', { from }), 1);
+    await refused('in memory');
+  }
 });
 
 t.test('a digest alone opens nothing: the repository must hold it', async (t) => {

@@ -56,13 +56,13 @@ t.test('ranges', async (t) => {
     });
     t.ok(answer.body.equals(bytes.subarray(start, end + 1)));
   }
-  for (const range of [`bytes=${size}-`, 'bytes=-0']) {
+  for (const range of [`bytes=${size}-`, 'bytes=-0', 'bytes=5-1']) {
     const answer = await get(range);
     t.same([answer.status, answer.errorCode()], [416, 'RANGE_INVALID'], range);
     t.equal(answer.headers['content-range'], `bytes */${size}`);
   }
   t.equal((await get('bytes=0-1,5-6')).status, 400);
-  for (const range of ['bytes=5-1', 'lines=0-1', 'bytes=a-b']) t.equal((await get(range)).status, 200, range);
+  for (const range of ['lines=0-1', 'bytes=a-b']) t.equal((await get(range)).status, 200, range);
   t.equal((await get('bytes=0-1', { 'if-range': `"${digest}"` })).status, 206);
   t.equal((await get('bytes=0-1', { 'if-range': '"other"' })).status, 200);
 });

@@ -12,6 +12,7 @@ import { createMetrics } from '#telemetry';
 import { type InfoHash, parseMetainfo } from '#torrent';
 import { startTracker, type TrackerConfig } from '#tracker';
 import { trackerConfig, trackerOptions } from '#tracker/options';
+import { udpTarget } from '../../src/discovery/udp-announce.ts';
 import { accessOf, basic } from '../support/access.ts';
 import { pushBlob, type TestOrigin, temporaryFolder, testOrigin } from '../support/origin.ts';
 import { freePort } from '../support/shoal.ts';
@@ -200,6 +201,19 @@ t.test('an origin without access control does not open what another one holds', 
     t.equal((await overHttp(url, infoHash, passkey)).length, 1);
     t.equal((await overHttp(url, free)).length, 1, 'what is open needs none');
   }
+});
+
+t.test("UDP: a member's own announces carry the passkey of their URL", async (t) => {
+  const { origin, blob } = await guarded(t);
+  const { infoHash, passkey, announce } = await blob();
+  const url = announce.find((each) => each.startsWith('udp:')) ?? '';
+  const self = { peerId: randomBytes(20).toString('hex'), address: { port: 6881 } };
+  const ask = (at: string) =>
+    udpTarget(at, self).announce({ infoHash, left: 1 }, AbortSignal.timeout(30_000));
+  t.equal((await ask(url)).peers.length, 1, 'the origin itself');
+  await t.rejects(ask(url.replace(passkey, '')), PASSKEY);
+  await t.rejects(ask(url.replace(/\?.*/, '')), PASSKEY);
+  t.equal(await origin.metric('shoal_tracker_announces_total', { protocol: 'udp', result: 'ok' }), 1);
 });
 
 t.test('UDP: the passkey of the URL that a client repeats behind its announce', async (t) => {

@@ -9,7 +9,8 @@ import { pullThroughOutages } from '../support/outages.ts';
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '20' } } });
 t.setTimeout(0);
 t.test(`${values.rounds} rounds`, async (t) => {
-  const { pulls, failed } = await pullThroughOutages(t, Number(values.rounds));
+  const { pulls, failed, repeated } = await pullThroughOutages(t, Number(values.rounds));
   for (const [what, count] of Object.entries(pulls)) t.comment(`${count} pulls while down: ${what}`);
+  t.comment(`${repeated} pulls were begun again, because their own agent was killed under them`);
   t.same(failed, [], 'no failed pull');
 });

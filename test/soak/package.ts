@@ -9,8 +9,8 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } fro
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { parseArgs, promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
+import { parseArgs, promisify } from 'node:util';
 import t from 'tap';
 import { needs } from '../support/debian.ts';
 import { pushRunnableImage } from '../support/runnable-image.ts';
@@ -30,14 +30,10 @@ t.test('dpkg -i to the first mirrored pull, and back', async (t) => {
   t.teardown(() => rm(home, { recursive: true, force: true }));
   const deb = values.deb ?? (await build(path.join(home, 'dist')));
   const root = path.join(home, 'root');
-  await run(
-    'debootstrap',
-    ['--variant=minbase', '--include=containerd,podman,ca-certificates', 'bookworm', root],
-    QUIET,
-  );
+  await run('debootstrap', ['--variant=minbase', 'bookworm', root], QUIET);
 
-  /** As on a machine of its own: its root folder, with /proc and /dev, gone when the command ends. */
-  const mounts = `mount -t proc proc '${root}/proc' && mount --rbind /dev '${root}/dev'`;
+  /** As on a machine of its own: its root folder, a mount as podman wants it, with /proc and /dev; gone when the command ends. */
+  const mounts = `mount --bind '${root}' '${root}' && mount -t proc proc '${root}/proc' && mount --rbind /dev '${root}/dev'`;
   const inside = (...command: string[]): readonly [string, string[]] => [
     'unshare',
     [
@@ -65,6 +61,9 @@ t.test('dpkg -i to the first mirrored pull, and back', async (t) => {
       await once(child, 'exit');
     });
   };
+
+  const install = ['apt-get', 'install', '-y', '-qq', '--no-install-recommends'];
+  await say('env', 'DEBIAN_FRONTEND=noninteractive', ...install, 'containerd', 'podman', 'ca-certificates');
 
   const origin = await startProgram(t, 'origin');
   await pushRunnableImage(origin.url, 'library/packaged', 'v1', 3 << 20);

@@ -3,8 +3,10 @@
  * origin and two of five agents are killed by SIGKILL and come back. Each client pulls on through every
  * outage; that of its own agent too, where the client has a next host (containerd, podman).
  *
- * Shared things are killed in the middle of the pulls, a client's own agent before. The images are new to the client's agent: their manifests passed through it before, their layers are
- * in other agents only. So each pull during an outage is one over the swarm.
+ * Shared things are killed in the middle of the pulls, and so, at last, is the own agent of each client, which comes back at
+ * once: the client begins its pull again then, if it did not outlast that by itself. The images are new to the
+ * client's agent: their manifests passed through it before, and with them the configs; their layers are in
+ * other agents only. So each pull during an outage is one over the swarm.
  */
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -31,10 +33,22 @@ interface Client {
   pull(tag: string): Promise<void>;
 }
 
+interface Outage {
+  readonly what: string;
+  readonly programs: readonly Program[];
+  /**
+   * `before`: the pulls. `during`: in their middle, and back when they are done. `own`: the client's agent in the middle of
+   * its pull, and back at once; the client may begin its pull again, once.
+   */
+  readonly when: 'before' | 'during' | 'own';
+}
+
 export interface OutageFigures {
   /** Pulls that were done in an outage, by what was down. */
   readonly pulls: Readonly<Record<string, number>>;
   readonly failed: readonly string[];
+  /** Pulls that were begun again, since the client's own agent was killed under them. */
+  readonly repeated: number;
 }
 
 /** `rounds`: how often everything is killed. */
@@ -53,41 +67,49 @@ export async function pullThroughOutages(t: Test, rounds: number): Promise<Outag
     await podmanClient(folder, forPodman, seedTwo),
     skopeoClient(folder, forSkopeo),
   ];
-  const victims: readonly { readonly what: string; readonly programs: readonly Program[] }[] = [
-    { what: 'tracker', programs: [tracker] },
-    { what: 'origin', programs: [origin] },
-    { what: 'an agent that seeds', programs: [seedOne] },
-    { what: 'two agents', programs: [forContainerd, seedOne] },
+  const outages: readonly Outage[] = [
+    { what: 'tracker', programs: [tracker], when: 'during' },
+    { what: 'origin', programs: [origin], when: 'during' },
+    { what: 'an agent that seeds', programs: [seedOne], when: 'during' },
+    { what: 'two agents', programs: [forContainerd, seedOne], when: 'before' },
+    { what: "the client's own agent", programs: [forContainerd, forPodman, forSkopeo], when: 'own' },
   ];
   const pulls: Record<string, number> = {};
   const failed: string[] = [];
+  let repeated = 0;
 
   for (let round = 0; round < rounds; round += 1) {
-    for (const [index, { what, programs }] of victims.entries()) {
+    for (const [index, outage] of outages.entries()) {
+      const { what, programs, when } = outage;
       const tag = `v${round}-${index}`;
       await spread(origin.url, tag, agents, [seedOne, seedTwo]);
-      // A client whose own agent goes in the middle of a body starts again; see agent-kill.test.ts.
-      const before = programs.includes(forContainerd);
       const kill = async (): Promise<void> => {
-        if (!before) await delay(Math.random() * WITHIN_MS);
+        if (when !== 'before') await delay(Math.random() * WITHIN_MS);
         await Promise.all(programs.map((program) => program.signal('SIGKILL')));
+        if (when === 'own') await Promise.all(programs.map((program) => program.restart()));
       };
-      if (before) await kill();
+      if (when === 'before') await kill();
+      const killed = when === 'before' ? Promise.resolve() : kill();
       await Promise.all([
-        ...(before ? [] : [kill()]),
+        killed,
         ...clients.map(async (client) => {
           try {
-            await client.pull(tag);
+            await client.pull(tag).catch(async (error: unknown) => {
+              if (when !== 'own') throw error;
+              repeated += 1;
+              await killed;
+              await client.pull(tag);
+            });
             pulls[what] = (pulls[what] ?? 0) + 1;
           } catch (error) {
             failed.push(`${client.name} while ${what} was down: ${(error as Error).message}`);
           }
         }),
       ]);
-      await Promise.all(programs.map((program) => program.restart()));
+      if (when !== 'own') await Promise.all(programs.map((program) => program.restart()));
     }
   }
-  return { pulls, failed };
+  return { pulls, failed, repeated };
 }
 
 /** Pushes an image; all agents hear of its manifest, two of them have its blobs. */
@@ -109,10 +131,12 @@ async function spread(
       if (answer.status !== 200) throw new Error(`a seed answered ${answer.status}`);
     }
   }
-  // Blobs of at most one piece come from the origin by HTTP only: without it an agent must have them.
+  // The config comes with the manifest, which nobody may outrun by killing the origin.
   for (const agent of agents) {
-    const answer = await pull(`${agent.url}/v2/${REPOSITORY}/blobs/${digests[0]}`);
-    if (answer.status !== 200) throw new Error(`an agent answered ${answer.status} for a config`);
+    await until(async () => {
+      const told = await fetch(`${agent.url}/api/v1/pulls/${digests[0]}`);
+      return ((await told.json()) as { pulls: { state: string }[] }).pulls[0]?.state === 'complete';
+    });
   }
 }
 

@@ -1,4 +1,5 @@
 /** What the store knows for a while, without asking S3 again. */
+import { createBoundedMap } from '#bounded';
 import type { Digest } from '#oci';
 
 /** A HEAD a minute and blob is enough to notice what changed behind our back; reads check the etag each time. */
@@ -15,16 +16,11 @@ export interface Confirmed {
 }
 
 export function createConfirmed(): Confirmed {
-  const until = new Map<Digest, number>();
+  const until = createBoundedMap<Digest, number>(MAX_CONFIRMED);
   return {
     has: (digest) => (until.get(digest) ?? 0) > performance.now(),
-    add(digest) {
-      until.delete(digest);
-      const oldest = until.size >= MAX_CONFIRMED ? until.keys().next().value : undefined;
-      if (oldest !== undefined) until.delete(oldest);
-      until.set(digest, performance.now() + CONFIRMED_MS);
-    },
-    delete: (digest) => void until.delete(digest),
+    add: (digest) => until.set(digest, performance.now() + CONFIRMED_MS),
+    delete: until.delete,
   };
 }
 

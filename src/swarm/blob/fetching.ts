@@ -5,7 +5,7 @@
  * A piece's way: picked → blocks arrive in its buffer → hashed off the event loop → written once →
  * `settled`. A piece that fails its hash is fetched again whole from one member, which shows who lied.
  */
-import { knownPieces, pieceCount, pieceHash, pieceSize } from '#torrent';
+import { knownPieces, pieceCount, pieceSize } from '#torrent';
 import type { Peer } from '../peer/index.ts';
 import { createPicker, type PickerPeer, pipelineBlocks } from '../picker/index.ts';
 import type { PieceSource } from '../port.ts';
@@ -13,10 +13,10 @@ import { createMeter } from '../rate/index.ts';
 import { nameOf } from '../transport/index.ts';
 import { BLOCK_BYTES } from '../wire/index.ts';
 import type { Fetching, FetchingOptions } from './fetching-contract.ts';
+import { createKeeping } from './keeping.ts';
 import { createOriginNeed } from './origin-need.ts';
-import { createPieces, type OpenPiece, type Sender } from './pieces.ts';
+import { createPieces, type Sender } from './pieces.ts';
 import { createSoon } from './soon.ts';
-import { createSuspects } from './suspects.ts';
 
 /**
  * Blocks that are asked for at a time, while enough are out: neighbours that are asked together are
@@ -49,15 +49,6 @@ interface Source {
   seed: boolean;
 }
 
-/** Of bytes that are the caller's: they are copied, so that they may change meanwhile. */
-async function sha1OfCopy(bytes: Uint8Array): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest('SHA-1', new Uint8Array(bytes)));
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0;
-}
-
 export function createFetching(options: FetchingOptions): Fetching {
   const { metainfo, store, limiter, now } = options;
   const count = pieceCount(metainfo);
@@ -67,7 +58,6 @@ export function createFetching(options: FetchingOptions): Fetching {
     pieceSize: sizeOf,
     memory: options.memory,
   });
-  const suspects = createSuspects();
   const picker = createPicker<Peer>({
     pieceCount: count,
     pieceSize: sizeOf,
@@ -78,10 +68,6 @@ export function createFetching(options: FetchingOptions): Fetching {
   const sources = new Map<Peer, Source>();
   /** Peer ids of members that are origins. */
   const origins = new Set<string>();
-  /** Writes that are running, by piece. */
-  const storing = new Map<number, Promise<void>>();
-  /** One write at a time: several threads that write one file only wait for each other, spinning. */
-  let lastWrite: Promise<void> = Promise.resolve();
   const meter = createMeter(now());
   let bytesFromPeers = 0;
   let bytesFromOrigin = 0;
@@ -191,9 +177,6 @@ export function createFetching(options: FetchingOptions): Fetching {
     for (const peer of sources.keys()) fill(peer);
   });
 
-  const hashOffered = (bytes: Uint8Array): Promise<Uint8Array> =>
-    pieces.isLent(bytes) ? options.verifier.sha1(bytes).catch(() => sha1OfCopy(bytes)) : sha1OfCopy(bytes);
-
   /** What a peer has of the pieces whose hash is known. */
   function knownOf(bits: Uint8Array): Uint8Array {
     if (known === count) return bits;
@@ -226,57 +209,6 @@ export function createFetching(options: FetchingOptions): Fetching {
     if (!done && !peer.amInterested && !store.has(piece)) peer.setInterested(true);
   }
 
-  async function verify(open: OpenPiece): Promise<void> {
-    const { piece, bytes } = open;
-    open.seal();
-    picker.verifying(piece);
-    let digest: Uint8Array;
-    try {
-      digest = await options.verifier.sha1(bytes);
-    } catch (error) {
-      // The thread died: nobody's fault, once more.
-      if (closed || store.has(piece)) return;
-      options.log.error({ err: error, piece }, 'piece could not be hashed');
-      pieces.close(piece);
-      picker.failed(piece);
-      return;
-    }
-    // The piece may have come from elsewhere meanwhile, and then nobody is to blame for these bytes.
-    if (closed || pieces.get(piece) !== open) return;
-    if (!equal(digest, pieceHash(metainfo, piece))) {
-      blame(open);
-      return;
-    }
-    const liars = suspects.verified(piece, bytes);
-    await keep(piece, bytes, sourceOf(open));
-    for (const liar of liars) options.ban(liar, `sent bad blocks of piece ${piece}`);
-  }
-
-  /** Stores a verified piece once, whoever brings it first; a failure of the store ends the download. */
-  async function keep(piece: number, bytes: Uint8Array, source: PieceSource): Promise<void> {
-    const running = storing.get(piece);
-    if (running !== undefined) return running;
-    const write = lastWrite
-      .then(() => (closed ? undefined : store.write(piece, bytes, source)))
-      .then(
-        () => settle(piece, source, bytes),
-        (error: unknown) => {
-          options.failed(error instanceof Error ? error : new Error(String(error)));
-        },
-      );
-    storing.set(piece, write);
-    lastWrite = write;
-    await write;
-    storing.delete(piece);
-  }
-
-  /** By whom most of the piece came. */
-  function sourceOf(open: OpenPiece): PieceSource {
-    let fromOrigin = 0;
-    for (const sender of open.senders) if (sender !== undefined && origins.has(sender.peerId)) fromOrigin++;
-    return fromOrigin * 2 > open.senders.length ? 'origin-swarm' : 'peer';
-  }
-
   function settle(piece: number, source: PieceSource, stored: Uint8Array | undefined): void {
     if (closed) return;
     picker.verified(piece);
@@ -291,6 +223,16 @@ export function createFetching(options: FetchingOptions): Fetching {
     filling.ask();
   }
 
+  const keeping = createKeeping({
+    ...options,
+    pieces,
+    picker,
+    isOrigin: (peerId) => origins.has(peerId),
+    isClosed: () => closed,
+    settled: settle,
+    again: filling.ask,
+  });
+
   /** The piece came from elsewhere: what was asked of peers is not needed. */
   function cancelAll(piece: number): void {
     for (const peer of sources.keys()) {
@@ -302,29 +244,6 @@ export function createFetching(options: FetchingOptions): Fetching {
 
   const blockLength = (piece: number, offset: number): number =>
     Math.min(BLOCK_BYTES, sizeOf(piece) - offset);
-
-  function blame(open: OpenPiece): void {
-    const { piece } = open;
-    const liar = suspects.failed(open);
-    const senders = open.senders.filter((sender) => sender !== undefined);
-    const [someone] = senders;
-    if (someone !== undefined) options.rejected(piece, liar ?? someone);
-    options.log.warn(
-      { piece, liar: liar?.label, senders: new Set(senders.map((s) => s.label)).size },
-      'piece failed its hash',
-    );
-    pieces.close(piece, 'at rest');
-    picker.failed(piece, trusted(piece));
-    if (liar !== undefined) options.ban(liar, `sent a bad piece ${piece}`);
-    filling.ask();
-  }
-
-  /** Who is to send a suspect piece whole: somebody who has not touched it, if possible. */
-  function trusted(piece: number): Peer | undefined {
-    const touched = new Set(suspects.of(piece).map((sender) => sender.peerId));
-    const able = picker.holders(piece).filter((peer) => !peer.choking && !peer.closed);
-    return able.find((peer) => !touched.has(peer.peerId)) ?? able[0];
-  }
 
   function stall(peer: Peer, source: Source, at: number): void {
     // Who chokes us owes nothing, but what it does not send is asked of others.
@@ -427,7 +346,7 @@ export function createFetching(options: FetchingOptions): Fetching {
         return;
       }
       for (const other of picker.received(peer, piece, offset)) other.cancel(piece, offset, length);
-      if (open.missing === 0) void verify(open);
+      if (open.missing === 0) void keeping.verify(open);
     },
     unchoked(peer) {
       // Silence before a choke is no fault: what counts is what it does with its turn.
@@ -459,10 +378,10 @@ export function createFetching(options: FetchingOptions): Fetching {
         if (piece >= known) await learning;
         if (closed || piece < 0 || piece >= known || bytes.length !== sizeOf(piece)) return false;
         if (store.has(piece)) return true;
-        if (!equal(await hashOffered(bytes), pieceHash(metainfo, piece))) return false;
+        if (!(await keeping.isPiece(piece, bytes))) return false;
         if (closed) return false;
         // Another may have brought it while this was hashed.
-        if (!store.has(piece)) await keep(piece, bytes, source);
+        if (!store.has(piece)) await keeping.keep(piece, bytes, source);
       } finally {
         // Unless it was kept to be sent on.
         pieces.giveBack(bytes);

@@ -14,6 +14,7 @@
  */
 
 import { createFresh } from './fresh.ts';
+import { createPace } from './pace.ts';
 
 export interface SeedingOptions {
   readonly pieceCount: number;
@@ -75,9 +76,6 @@ const PATIENCE_INTERVALS = 4;
 /** Pieces that are looked at for the rarest one. */
 const PROBES = 32;
 
-/** The pace of leaving is averaged over this time. */
-const PACE_MS = 1_000;
-
 /** A piece shown and not taken for so long no longer keeps others from being shown. */
 const FORGET_MS = 5_000;
 
@@ -138,10 +136,8 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   const shows = new Uint32Array(pieceCount);
   /** The pieces of ours without copies and shows. */
   const fresh = createFresh(pieceCount, random);
+  const pace = createPace();
   let pending = 0;
-  let takenLately = 0;
-  let takenPerMs = 0;
-  let measuredAt: number | undefined;
   let forgotAt = 0;
   /** Pieces shown and not yet seen at another peer than who was shown them last; oldest first. */
   const unspread = new Map<number, Showing<P>>();
@@ -222,17 +218,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
   }
 
   /** How many pieces may be shown and not taken. */
-  function ceiling(now: number): number {
-    measuredAt ??= now;
-    const span = now - measuredAt;
-    if (span >= PACE_MS / 4) {
-      const keep = Math.exp(-span / PACE_MS);
-      takenPerMs = takenPerMs * keep + (takenLately / span) * (1 - keep);
-      takenLately = 0;
-      measuredAt = now;
-    }
-    return Math.max(totalDepth, Math.ceil(takenPerMs * aheadMs));
-  }
+  const ceiling = (now: number): number => Math.max(totalDepth, Math.ceil(pace.perMs(now) * aheadMs));
 
   /** A peer that does not take what it was shown must not hold the others up, nor lose its turns for ever. */
   function forget(now: number): void {
@@ -373,8 +359,7 @@ export function createSeeding<P>(options: SeedingOptions): Seeding<P> {
       const state = peers.get(peer);
       if (state === undefined) return;
       settle(state, piece);
-      if (now !== undefined) measuredAt ??= now;
-      takenLately++;
+      pace.left(now);
     },
     reveal(peer, now, most = depth) {
       const state = peers.get(peer);

@@ -44,6 +44,25 @@ t.test('a reader gets a piece when it was verified, and the last one when the bl
   await followers.add(2).wait(2);
 });
 
+t.test('of the first piece what is verified may be sent before all of it is here', async (t) => {
+  let begun = 0;
+  const [onWindow, onEmpty] = [() => undefined, () => undefined];
+  const followers = createFollowers({ has: () => false, pieces: 2, begun: () => begun, onWindow, onEmpty });
+  const reader = followers.add(0);
+  const first = reader.wait(0, 16);
+  const whole = followers.add(0).wait(0);
+  begun = 15;
+  followers.grown();
+  t.ok(await isPending(first));
+  begun = 16;
+  followers.grown();
+  await first;
+  await reader.wait(0, 10);
+  t.ok(await isPending(reader.wait(0, 17)));
+  t.ok(await isPending(whole));
+  t.ok(await isPending(followers.add(1).wait(1, 1)), 'of the first piece alone');
+});
+
 t.test('a blob of one piece is held back whole', async (t) => {
   const { followers, arrive } = setUp(1);
   const waiting = followers.add(0).wait(0);

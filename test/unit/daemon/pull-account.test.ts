@@ -41,6 +41,11 @@ t.test('each second belongs to one phase, each byte to one source', async (t) =>
     'who sent most first, who sent nothing not at all',
   );
   t.same(report.bytesBySource, { peer: 50, 'origin-swarm': 0, 'origin-http': 20, upstream: 0, resumed: 30 });
+  t.same(
+    report.transferMsBySource,
+    { peer: 0, 'origin-swarm': 0, 'origin-http': 300, upstream: 0, resumed: 0 },
+    'after the last piece nobody brings anything',
+  );
   t.match(report.slowest, /receiving the bytes, most of them from other agents: 400 ms, 67 %/);
 });
 

@@ -35,6 +35,23 @@ function sample(length: number): Metainfo {
   return createMetainfo({ digest: sha256DigestOf(Buffer.from(String(length))), length, pieces, sources });
 }
 
+t.test('leaf hashes of the first piece stand beside the info dictionary, and must fit', async (t) => {
+  const { digest, pieces, infoHash } = sample(MIB);
+  const blob = { digest, length: MIB, pieces };
+  const firstLeaves = randomBytes(16 * 32);
+  const metainfo = createMetainfo({ ...blob, firstLeaves });
+  t.equal(metainfo.infoHash, infoHash);
+  const file = encodeMetainfo(metainfo);
+  t.ok(firstLeaves.equals(parseMetainfo(file).firstLeaves ?? Buffer.alloc(0)));
+  t.equal(parseMetainfo(encodeMetainfo(createMetainfo(blob))).firstLeaves, undefined);
+  t.throws(() => createMetainfo({ ...blob, firstLeaves: firstLeaves.subarray(1) }), MetainfoError);
+  const at = file.indexOf('first leaves512:');
+  const cut = [file.subarray(0, at), Buffer.from('first leaves32:'), file.subarray(at + 16 + 480)];
+  t.throws(() => parseMetainfo(Buffer.concat(cut)), { message: /leaf hashes/ });
+  const number = [file.subarray(0, at), Buffer.from('first leavesi1e'), file.subarray(at + 16 + 512)];
+  t.throws(() => parseMetainfo(Buffer.concat(number)), { message: /not a string/ });
+});
+
 t.test('the piece length follows from the size alone', async (t) => {
   const table: [number, number][] = [
     [1, 256 * 1024],

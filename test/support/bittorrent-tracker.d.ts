@@ -1,4 +1,4 @@
-/** Just what we use of bittorrent-tracker 11.2.3's client, which has no types. The exact version is pinned. */
+/** Just what the tests use of bittorrent-tracker 11.2.3's client, which has no types. The exact version is pinned. */
 declare module 'bittorrent-tracker/client' {
   import { EventEmitter } from 'node:events';
 
