@@ -75,6 +75,8 @@ export async function startDownload(
     readonly repository: Repository;
     readonly requestId: string | undefined;
     readonly account: PullAccount;
+    /** Members that are known to have it. */
+    readonly peers?: readonly PeerAddress[] | undefined;
   },
 ): Promise<Download> {
   const { store, swarm, discovery, cache, metrics, limits } = context;
@@ -122,6 +124,7 @@ export async function startDownload(
     const known = new Set<string>();
     const membership = discovery.join({
       infoHash,
+      digest,
       announce: metainfo.sources.announce,
       left: () => metainfo.length - partial.verifiedBytes,
       onPeers: (found) => {
@@ -138,7 +141,11 @@ export async function startDownload(
         swarmDownload.discovered();
       },
     });
-    swarmDownload.addPeers([...peers.values()]);
+    swarmDownload.addPeers([...peers.values(), ...(request.peers ?? [])]);
+    if (request.peers !== undefined) {
+      account.met(performance.now());
+      for (const peer of request.peers) known.add(addressOf(peer));
+    }
     const watching = watchProgress({
       ...context,
       log,

@@ -16,6 +16,9 @@ import type { PullAccount } from './pull-account.ts';
 import type { Pulls } from './pulls.ts';
 import type { Repository } from './repository.ts';
 import { fetchSmallBlob } from './small-blob.ts';
+import type { TorrentFeed } from './torrent-feed.ts';
+import type { Asks } from './trackerless/index.ts';
+import { fetchOffered } from './trackerless/offered.ts';
 import type { Unfinished } from './unfinished.ts';
 
 export type OpenedBlob =
@@ -46,6 +49,9 @@ const PROBE_MS = 1_000;
 /** A blob whose pieces are right and whose digest is not will be the same next time. */
 const WRONG_WINDOW_MS = 60_000;
 
+/** Small blobs of one image that are fetched before they are asked for; no file system stacks more layers. */
+const MOST_AHEAD = 128;
+
 interface Failure {
   readonly error: OciError;
   readonly until: number;
@@ -58,6 +64,8 @@ export function createDownloads(
     readonly metainfos: MetainfoSource;
     readonly unfinished: Unfinished;
     readonly pulls: Pulls;
+    /** Asked for metainfo while no origin answers; undefined: nobody is. */
+    readonly members?: Asks | undefined;
     /** A blob has come to the cache. */
     readonly onCached: (digest: Digest) => void;
     /** Downloads that run at once; more are refused. */
@@ -67,6 +75,8 @@ export function createDownloads(
   const { store, origin, metainfos, unfinished, pulls, mostDownloads, log } = context;
   const running = new Map<Digest, Promise<OpenedBlob>>();
   const active = new Set<Download>();
+  /** By metainfo that nobody has proved yet: no client reads from these. */
+  const unproved = new Set<Download>();
   const failures = new Map<Digest, Failure>();
   let closing = false;
   /** What is fetched before anybody asks for it. */
@@ -101,7 +111,14 @@ export function createDownloads(
     ask: Ask,
     account: PullAccount,
   ): Promise<OpenedBlob> {
-    const feed = await metainfos.get(repository, digest, ask);
+    let feed: TorrentFeed;
+    try {
+      feed = await metainfos.get(repository, digest, ask);
+    } catch (error) {
+      const opened = await fromMembers(repository, digest, ask, account, toOciError(error));
+      if (!opened) throw error;
+      return opened;
+    }
     const { length } = feed.torrent;
     if (length <= SMALL_BLOB_BYTES && length > 0) {
       const small = await smallBlob(repository, digest, ask, account).catch((error: unknown) => {
@@ -138,6 +155,31 @@ export function createDownloads(
       .then(() => ended(), ended)
       .catch((error: unknown) => log.error({ digest, err: error }, 'the end of a download was not recorded'));
     return { kind: 'download', download };
+  }
+
+  /** No origin answers: by the metainfo that other members offer. */
+  async function fromMembers(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+    account: PullAccount,
+    reason: OciError,
+  ): Promise<OpenedBlob | undefined> {
+    const { members } = context;
+    if (reason.code !== 'UNAVAILABLE' || !members || closing) return undefined;
+    try {
+      const size = metainfos.sizeHint(digest);
+      const came = await fetchOffered({
+        ...{ context, members, unfinished, repository, digest, size, account, running: unproved },
+        requestId: ask.requestId,
+      });
+      if (!came) return undefined;
+    } catch (error) {
+      if (!closing) noteFailure(digest, toOciError(error));
+      throw error;
+    }
+    context.onCached(digest);
+    return { kind: 'cached' };
   }
 
   async function smallBlob(
@@ -220,9 +262,10 @@ export function createDownloads(
    * can be asked, and podman asks for the config last, when the origin may be gone.
    */
   async function fetchSmallBlobs(repository: Repository, manifest: Manifest): Promise<void> {
-    for (const { digest, size } of manifest.blobs) {
+    const small = manifest.blobs.filter(({ size }) => size <= SMALL_BLOB_BYTES);
+    for (const { digest } of small.slice(0, MOST_AHEAD)) {
       if (closing) return;
-      if (size > SMALL_BLOB_BYTES || (await store.stat(digest))) continue;
+      if (await store.stat(digest)) continue;
       await open(repository, digest, {}).catch((error: unknown) =>
         log.debug({ digest, err: error }, 'a small blob was not had ahead of its request'),
       );
@@ -240,8 +283,9 @@ export function createDownloads(
       } catch (error) {
         const kept = error instanceof OciError && error.code === 'UNAVAILABLE';
         const metainfo = kept ? await context.catalog.get(digest) : undefined;
-        if (!metainfo) throw error;
-        return metainfo.length;
+        const size = metainfo?.length ?? (kept ? metainfos.sizeHint(digest) : undefined);
+        if (size === undefined) throw error;
+        return size;
       }
     },
     running: (digest) => [...active].find((download) => download.metainfo.digest === digest),
@@ -251,10 +295,11 @@ export function createDownloads(
         .then(() => fetchSmallBlobs(repository, manifest))
         .catch((error: unknown) => log.debug({ err: error }, 'small blobs not had ahead of their request'));
     },
-    status: () => [...active].map((download) => download.status()),
+    status: () => [...active, ...unproved].map((download) => download.status()),
     async close() {
       closing = true;
       await metainfos.close();
+      await Promise.allSettled([...unproved].map((download) => download.close()));
       await ahead;
       await Promise.allSettled(running.values());
       await Promise.allSettled([...active].map((download) => download.close()));

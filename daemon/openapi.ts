@@ -67,6 +67,12 @@ const status = object({
       }),
     },
   }),
+  discovery: {
+    ...(object({ members: integer, met: integer, table: integer, records: integer }) as object),
+    type: ['object', 'null'],
+    description:
+      'without a tracker: members that are known, those that were met, those in the table of the DHT, provider records kept',
+  },
 });
 
 function get(summary: string, content: unknown): unknown {

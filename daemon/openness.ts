@@ -15,6 +15,8 @@ export interface Openness {
   open(): Promise<boolean>;
   /** An origin refused something: what is known may be over. */
   doubt(): void;
+  /** Whether every origin is open as far as is known; asks nobody. */
+  openNow(): boolean;
   /** What is known, for status pages: undefined before the first answer. */
   known(url: string): boolean | undefined;
 }
@@ -88,15 +90,18 @@ export async function createOpenness(options: {
     return before || origin.open === undefined ? origin.asking : undefined;
   }
 
+  const openNow = (): boolean => [...origins.values()].every((origin) => origin.open === true);
+
   return {
     async open() {
       const waits = [...origins].map(([url, origin]) => refresh(url, origin));
       if (waits.some((wait) => wait !== undefined)) await Promise.all(waits);
-      return [...origins.values()].every((origin) => origin.open === true);
+      return openNow();
     },
     doubt() {
       for (const origin of origins.values()) if (origin.open) origin.askedAt = Number.NEGATIVE_INFINITY;
     },
+    openNow,
     known: (url) => origins.get(url.replace(/\/+$/, ''))?.open,
   };
 }

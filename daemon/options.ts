@@ -33,6 +33,7 @@ import {
 } from '#config';
 import type { AgentConfig } from './index.ts';
 import { lazyLimits, lazyOptions } from './lazy/options.ts';
+import { discoveryConfig, discoveryOptions } from './trackerless/options.ts';
 
 const count = kind('N', 'a whole number from 1 to 1000000', (text) =>
   /^[1-9]\d{0,5}$|^1000000$/.test(text) ? Number(text) : undefined,
@@ -85,6 +86,7 @@ export const agentOptions = defineOptions({
     'requests that the mirror answers at once; more are refused with 503',
   ),
   'max.downloads': withDefault(count, '200', 'blobs that are fetched at once; more are refused with 503'),
+  ...discoveryOptions,
   'ca.file': optional(path, 'PEM file of authorities to trust for the origins, beside the built-in ones'),
   ...credentialOptions,
   'rights.mode': withDefault(
@@ -119,6 +121,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   }
   const joinTokenFile = values['join.token-file'];
   const credentialsFor = credentialsOf(values, origins);
+  const discovery = discoveryConfig(values, transports);
   return {
     origins: [...origins],
     ...(credentialsFor && { credentialsFor }),
@@ -142,6 +145,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
     lazy: lazyLimits(values),
+    ...(discovery && { discovery }),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),
     ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
     ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),

@@ -36,6 +36,8 @@ export function createResolver(options: {
   /** Told of each image manifest that came from an origin: its blobs are about to be asked for. */
   readonly onImage: (repository: Repository, manifest: Manifest) => void;
   readonly rights: Pick<Rights, 'mayPull' | 'granted' | 'cover' | 'mayStill'>;
+  /** Asks other members for a manifest; undefined: they are not asked. */
+  readonly members?: { manifest(digest: Digest): Promise<CachedManifest | undefined> } | undefined;
   readonly log: Logger;
 }): Resolver {
   const { origin, cache, rights, log } = options;
@@ -52,6 +54,10 @@ export function createResolver(options: {
 
   async function keep(repository: Repository, manifest: CachedManifest, ask: Ask): Promise<void> {
     if (ask.as) rights.granted(ask.as, repository, manifest.digest);
+    await put(repository, manifest);
+  }
+
+  async function put(repository: Repository, manifest: CachedManifest): Promise<void> {
     await cache.put(manifest);
     try {
       options.onImage(repository, parseManifest(manifest.bytes, manifest.mediaType));
@@ -66,11 +72,33 @@ export function createResolver(options: {
     digest: Digest,
     ask: Ask & { readonly accept: string },
   ): Promise<Resolved> {
-    const fetched = await origin.manifest(repository, digest, ask);
-    if (fetched === 'unchanged')
-      throw new OciError('UNAVAILABLE', 'the origin answered 304 to a first request');
-    await keep(repository, fetched, ask);
-    return { ...fetched, stale: false };
+    try {
+      const fetched = await origin.manifest(repository, digest, ask);
+      if (fetched === 'unchanged')
+        throw new OciError('UNAVAILABLE', 'the origin answered 304 to a first request');
+      await keep(repository, fetched, ask);
+      return { ...fetched, stale: false };
+    } catch (error) {
+      const found = await fromMembers(repository, digest, ask, error);
+      if (!found) throw error;
+      return { ...found, stale: false };
+    }
+  }
+
+  /** While no origin answers: what other members have, for a client whose right to it is remembered or needs no check. */
+  async function fromMembers(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+    failure: unknown,
+  ): Promise<CachedManifest | undefined> {
+    if (!(failure instanceof OciError) || failure.code !== 'UNAVAILABLE') return undefined;
+    if (ask.as && !rights.mayStill(ask.as, repository, digest)) return undefined;
+    const found = await options.members?.manifest(digest);
+    if (!found) return undefined;
+    log.info({ reqId: ask.requestId, digest }, 'no origin; the manifest came from another member');
+    await put(repository, found);
+    return found;
   }
 
   async function byTag(
@@ -97,10 +125,11 @@ export function createResolver(options: {
       if (error.code === 'MANIFEST_UNKNOWN') await cache.forgetTag(key);
       // A clock that jumped either way makes an age that is not believed.
       const fresh = known && Math.abs(Date.now() - known.confirmedAt) <= options.staleTagsMs;
-      if (error.code !== 'UNAVAILABLE' || !held || !fresh) throw error;
-      if (ask.as && !rights.mayStill(ask.as, repository, held.digest)) throw error;
-      log.warn({ reqId: ask.requestId, tag: key, digest: held.digest }, 'tag served without an origin');
-      return { ...held, stale: true };
+      if (error.code !== 'UNAVAILABLE' || !fresh) throw error;
+      const last = held ?? (await fromMembers(repository, known.digest, ask, error));
+      if (!last || (ask.as && !rights.mayStill(ask.as, repository, last.digest))) throw error;
+      log.warn({ reqId: ask.requestId, tag: key, digest: last.digest }, 'tag served without an origin');
+      return { ...last, stale: true };
     }
   }
 

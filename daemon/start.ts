@@ -13,7 +13,7 @@ import {
 } from '#cluster';
 import { type Admission, decideAdmission, spokenUnder } from '#config';
 import { openDatabase } from '#database';
-import { createTrackerDiscovery } from '#discovery';
+import { createCombinedDiscovery, createOverlayDiscovery, createTrackerDiscovery } from '#discovery';
 import { createHashing } from '#hashing';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
 import {
@@ -22,6 +22,7 @@ import {
   type Identity,
   identityFile,
   loadIdentity,
+  type OverlayOptions,
   type Seed,
   type Swarm,
   type Transport,
@@ -46,6 +47,14 @@ import { createRights, type RightsOptions } from './rights.ts';
 import { startScrub } from './scrub.ts';
 import { createServes } from './serves.ts';
 import { registerStatus } from './status.ts';
+import {
+  createAnswers,
+  createAsks,
+  type DiscoveryConfig,
+  keepMembers,
+  recentBlobs,
+  registerTrackerlessMetrics,
+} from './trackerless/index.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
 export interface AgentConfig {
@@ -91,6 +100,8 @@ export interface AgentConfig {
   /** Requests of clients that are answered at once, and blobs that are fetched at once; more are refused with 503. */
   readonly maxRequests?: number | undefined;
   readonly maxDownloads?: number | undefined;
+  /** How members are found without a tracker. Default: they are not. */
+  readonly discovery?: DiscoveryConfig | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -171,14 +182,23 @@ export async function startAgent(
 
   // The swarm comes first: discovery tells its address. What the swarm finds damaged is dropped later.
   let drop = (_infoHash: InfoHash): void => undefined;
+  const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
+  const manifests = await openManifestCache(db, { maxTagAgeMs: staleTagsMs });
+  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
+  // Who may see what is here cannot be told of a member: so only what everybody may see is shared.
+  const mayTell = (): boolean => openness.openNow();
+  const overlay = config.discovery && {
+    ...{ dht: config.discovery.dht, mdns: config.discovery.mdns, advertise: config.advertise },
+    answer: createAnswers({ catalog, manifests, mayTell }),
+  };
   const swarm = parts.adopt(
     await joinSwarm({
-      ...{ config, identity, membership, transports, catalog, store, counters, metrics, log },
+      ...{ config, identity, membership, transports, catalog, store, counters, metrics, overlay, log },
       drop: (infoHash) => drop(infoHash),
     }),
     (it) => it.close(),
   );
-  const discovery = parts.adopt(
+  const tracker = parts.adopt(
     createTrackerDiscovery({
       trackers: config.origins,
       client: http,
@@ -193,9 +213,36 @@ export async function startAgent(
     }),
     (it) => it.close(),
   );
+  const members = swarm.overlay;
+  const discovery = members
+    ? createCombinedDiscovery(
+        tracker,
+        parts.adopt(
+          createOverlayDiscovery({
+            overlay: members,
+            digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
+            recent: config.discovery?.dht ? (most) => recentBlobs(store, catalog, most) : undefined,
+            mayTell,
+            log,
+          }),
+          (it) => it.close(),
+        ),
+        { onNamed: members.introduce },
+      )
+    : tracker;
   drop = (infoHash) => discovery.drop([infoHash]);
+  if (members) {
+    const { bootstrap = [] } = config.discovery ?? {};
+    parts.adopt(await keepMembers({ db, overlay: members, bootstrap, log }), (it) => it.close());
+  }
+  const asks =
+    members &&
+    createAsks({
+      overlay: members,
+      metrics: registerTrackerlessMetrics(metrics, () => members.status()),
+      log,
+    });
 
-  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
   const origin = createOriginClient({
     origins: config.origins,
     http,
@@ -208,7 +255,9 @@ export async function startAgent(
   const settings = { ...DEFAULT_RIGHTS, ...config.rights };
   const rights = createRights({ settings, openness, origin, metrics: counters, log });
   const unfinished = openUnfinished({ db, store, catalog, log });
-  const held = parts.adopt(await listHeld({ catalog, unfinished, discovery, log }), (it) => it.close());
+  const held = parts.adopt(await listHeld({ catalog, unfinished, discovery: tracker, log }), (it) =>
+    it.close(),
+  );
   const ready = Promise.all([held.listed, store.counted]);
   const limitBytes = config.cacheSizeBytes;
   const freeBytes = async (): Promise<number> => {
@@ -237,6 +286,7 @@ export async function startAgent(
       metainfos,
       unfinished,
       pulls,
+      members: asks,
       onCached: (digest) => lazy.forget(digest),
     }),
     (it) => it.close(),
@@ -252,11 +302,11 @@ export async function startAgent(
     }),
     (it) => it.close(),
   );
-  const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
   const resolver = createResolver({
     origin,
-    cache: await openManifestCache(db, { maxTagAgeMs: staleTagsMs }),
+    cache: manifests,
     staleTagsMs,
+    members: asks,
     onImage: downloads.expect,
     rights,
     log,
@@ -321,12 +371,14 @@ function joinSwarm(options: {
   readonly catalog: MetainfoCatalog;
   readonly store: BlobStore;
   readonly counters: AgentMetrics;
+  readonly overlay: OverlayOptions | undefined;
   readonly metrics: Metrics;
   /** The blob is not ours to seed any more. */
   readonly drop: (infoHash: InfoHash) => void;
   readonly log: Logger;
 }): Promise<Swarm> {
-  const { config, identity, membership, transports, catalog, store, counters, metrics, drop, log } = options;
+  const { config, identity, membership, transports, catalog, store, counters, metrics, overlay, drop, log } =
+    options;
   const { uploadRateBytesPerSecond, downloadRateBytesPerSecond } = config;
 
   const refused = membership && createRefusals(metrics, log);
@@ -346,6 +398,7 @@ function joinSwarm(options: {
     transports,
     ...(identity !== undefined && { identity }),
     ...(config.peerListen !== 'off' && { peerListen: config.peerListen }),
+    ...(overlay !== undefined && { overlay }),
     membership:
       membership &&
       membershipForSwarm(membership.cluster, membership.credential, (reason, peerId) =>

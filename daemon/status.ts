@@ -57,6 +57,7 @@ export function registerStatus(
       openBlobs: swarm.openBlobs(),
       peers: swarm.peers(),
     },
+    discovery: swarm.overlay?.status() ?? null,
   }));
   app.get('/api/v1/openapi.json', async () => openApiDocument);
 }

@@ -19,6 +19,8 @@ export interface Program {
   /** User and system seconds of all its threads so far. */
   cpuSeconds(): Promise<number>;
   stop(): Promise<void>;
+  /** Ends it at once (SIGKILL). */
+  kill(): Promise<void>;
 }
 
 /** A node: its own process, which is told what to do, and the programs that run beside it. */
@@ -65,14 +67,16 @@ export async function createWorld(options: {
         );
         child.stdout?.resume();
         await orders.ready(listeners.url);
+        const end = async (signal: NodeJS.Signals): Promise<void> => {
+          if (child.exitCode !== null || child.signalCode !== null) return;
+          child.kill(signal);
+          await once(child, 'exit');
+        };
         return {
           url: listeners.url,
           cpuSeconds: () => cpuSeconds(child.pid ?? 0),
-          async stop() {
-            if (child.exitCode !== null || child.signalCode !== null) return;
-            child.kill('SIGTERM');
-            await once(child, 'exit');
-          },
+          stop: () => end('SIGTERM'),
+          kill: () => end('SIGKILL'),
         };
       },
     };

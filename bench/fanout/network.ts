@@ -65,6 +65,8 @@ export async function createNetwork(nodes: number, rate: string): Promise<Networ
       await ip('-n', space, 'addr', 'add', `${address(index)}/16`, 'dev', 'eth0');
       await ip('-n', space, 'link', 'set', 'eth0', 'up');
       await ip('-n', space, 'link', 'set', 'lo', 'up');
+      // As on a machine with a default route: mDNS.
+      await ip('-n', space, 'route', 'add', '224.0.0.0/4', 'dev', 'eth0');
     }
     const setRate = async (index: number, limit: string): Promise<void> => {
       await shape(namespace(index), 'eth0', limit);

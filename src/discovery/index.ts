@@ -3,6 +3,13 @@
  * blobs that it can seed. Holding costs nothing per blob: the inventory goes to the tracker as
  * one list, and changes to it in batches.
  */
+export { createCombinedDiscovery } from './combined.ts';
+export {
+  createOverlayDiscovery,
+  type HeldBlob,
+  haveQuestion,
+  providerKey,
+} from './overlay-discovery.ts';
 export type { Discovery, Membership } from './port.ts';
 export { createStaticDiscovery } from './static.ts';
 export { createTrackerDiscovery, type TrackerDiscoveryOptions } from './tracker-client.ts';

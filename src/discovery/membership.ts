@@ -34,8 +34,8 @@ export interface JoinedBlob {
   readonly infoHash: InfoHash;
   readonly left: () => number;
   readonly onPeers: (peers: readonly PeerAddress[]) => void;
-  /** Called once, when each tracker has answered or failed. */
-  readonly onAnswered?: (() => void) | undefined;
+  /** Called once, when each tracker has answered or failed; whether any answered. */
+  readonly onAnswered?: ((answered: boolean) => void) | undefined;
 }
 
 export function joinTrackers(
@@ -52,7 +52,8 @@ export function joinTrackers(
 
   const unanswered = new Set(targets);
   const tried = (target: AnnounceTarget): void => {
-    if (unanswered.delete(target) && unanswered.size === 0 && !stop.signal.aborted) blob.onAnswered?.();
+    if (unanswered.delete(target) && unanswered.size === 0 && !stop.signal.aborted)
+      blob.onAnswered?.(greeted.size > 0);
   };
 
   const learn = (answer: Answer): void => {

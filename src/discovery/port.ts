@@ -1,3 +1,4 @@
+import type { Digest } from '#oci';
 import type { PeerAddress } from '#swarm';
 import type { InfoHash } from '#torrent';
 
@@ -5,13 +6,18 @@ export interface Discovery {
   /** Announces that we download this blob; `onPeers` is called whenever members are learnt. */
   join(options: {
     readonly infoHash: InfoHash;
+    /** The blob's; without it only trackers can be asked. */
+    readonly digest?: Digest | undefined;
     /** Trackers of the blob's metainfo, tried beside the configured ones. */
     readonly announce: readonly string[];
     /** Bytes still missing, asked at each announce. */
     readonly left: () => number;
     readonly onPeers: (peers: readonly PeerAddress[]) => void;
-    /** Called once, when everybody who could name members has answered or failed: who is unknown now need not be waited for. */
-    readonly onAnswered?: () => void;
+    /**
+     * Called once, when everybody who could name members has answered or failed: who is unknown now need not be waited for.
+     * False: nobody answered.
+     */
+    readonly onAnswered?: (answered: boolean) => void;
   }): Membership;
   /** Blobs that we can seed from now on. */
   hold(infoHashes: Iterable<InfoHash>): void;

@@ -11,7 +11,7 @@ export function createStaticDiscovery(peers: readonly PeerAddress[]): Discovery 
       setImmediate(() => {
         if (!joined || closed) return;
         if (peers.length > 0) onPeers(peers);
-        onAnswered?.();
+        onAnswered?.(true);
       });
       const end = async (): Promise<void> => {
         joined = false;

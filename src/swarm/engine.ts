@@ -13,6 +13,7 @@ import {
   createPieceMemory,
   createVerifier,
 } from './blob/index.ts';
+import type { createOverlay } from './overlay/index.ts';
 import { createSendMemory, type Peer } from './peer/index.ts';
 import type { PeerAddress, PeerInfo, Swarm, SwarmOptions, Transport } from './port.ts';
 import { createRateLimiter } from './rate/index.ts';
@@ -67,6 +68,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   let hurried = false;
   let node: Libp2pNode | undefined;
   let listener: TcpListener | undefined;
+  let overlay: Awaited<ReturnType<typeof createOverlay>> | undefined;
   const transports = options.transports ?? DEFAULT_TRANSPORTS;
 
   const commons: Commons = {
@@ -239,17 +241,31 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     });
   }
 
+  async function startOverlay(): Promise<void> {
+    if (node === undefined || options.overlay === undefined) return;
+    const { createOverlay } = await import('./overlay/index.ts');
+    overlay = await createOverlay({
+      node,
+      overlay: options.overlay,
+      ban: (memberId) => commons.bans.add({ host: memberId, peerId: memberId, label: memberId }, now()),
+      log,
+    });
+  }
+
   node = await startNode();
   try {
+    await startOverlay();
     if (options.listen !== undefined) {
       listener = await listenTcp(options.listen, (connection) => void accept(connection));
     }
   } catch (error) {
+    await overlay?.close();
     await node?.close();
     throw error;
   }
 
   return {
+    ...(overlay !== undefined && { overlay }),
     address: listener?.address,
     libp2p: node?.address === undefined ? undefined : { ...node.address, peerId: node.peerId },
     peerId,
@@ -298,6 +314,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       commons.verifier.close();
       commons.uploadLimiter.close();
       commons.downloadLimiter.close();
+      await overlay?.close();
       await node?.close();
       await listening;
     },

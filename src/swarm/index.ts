@@ -11,6 +11,7 @@
 
 export { createSwarm, DEFAULT_TRANSPORTS } from './engine.ts';
 export { createSwarmMetrics } from './metrics.ts';
+export type { Overlay, OverlayOptions, OverlayStatus } from './overlay/port.ts';
 export type {
   DownloadStats,
   Identity,

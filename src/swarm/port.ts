@@ -9,6 +9,7 @@ import type { MemberAddress } from '#multiaddr';
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import type { InfoHash, Torrent } from '#torrent';
+import type { Overlay, OverlayOptions } from './overlay/port.ts';
 
 /** How two members are connected; a label of the metrics. */
 export type Transport = 'tcp' | 'libp2p';
@@ -104,6 +105,8 @@ export interface SwarmOptions {
   readonly membership?: SwarmMembership | undefined;
   /** How members are dialled, first preferred; what is not in it is neither dialled nor, for libp2p, listened on. Default libp2p, then TCP. */
   readonly transports?: readonly Transport[];
+  /** Members find each other without a tracker, over libp2p; undefined: they do not, and nothing of it is loaded. */
+  readonly overlay?: OverlayOptions;
   /** Lazy seeding: asked when an incoming handshake names a blob that is not open. */
   readonly lookup: (infoHash: InfoHash) => Promise<Seed | undefined>;
   readonly observer: SwarmObserver;
@@ -124,6 +127,8 @@ export interface Swarm {
   readonly address: { readonly host: string; readonly port: number } | undefined;
   /** Where members reach us over libp2p, and who we are there; undefined when we do not listen. */
   readonly libp2p?: { readonly host: string; readonly port: number; readonly peerId: string } | undefined;
+  /** Undefined when it was not asked for, or libp2p is not spoken. */
+  readonly overlay?: Overlay;
   /** Our 20-byte BitTorrent peer id in hex, for announces. */
   readonly peerId: string;
   /**

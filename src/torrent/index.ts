@@ -41,6 +41,7 @@ export {
   type Metainfo,
   MetainfoError,
   type MetainfoSources,
+  NO_SOURCES,
   parseMetainfo,
   pieceCount,
   pieceHash,

@@ -4,6 +4,8 @@ import type { Transport } from '../port.ts';
 export interface ConnectionEvents {
   /** Bytes came. `chunk` is the transport's own buffer, valid during the call only. */
   data(chunk: Buffer): void;
+  /** The other side writes no more, and may still read. Who has no handler for it, as BitTorrent, sees the connection closed. */
+  ended?(): void;
   /** The connection is over, whoever ended it. Called once; nothing comes after it. */
   closed(reason: string): void;
 }

@@ -8,6 +8,7 @@ import {
   TypedEventEmitter,
 } from '@libp2p/interface';
 import { Negotiation } from './negotiation.ts';
+import { ServiceStream } from './service-stream.ts';
 import { createYamux, type Yamux, type YamuxStream } from './yamux.ts';
 
 export interface MuxerLimits {
@@ -51,9 +52,9 @@ class Muxer extends TypedEventEmitter<StreamMuxerEvents> implements StreamMuxer 
     queueMicrotask(() => this.#yamux.start());
   }
 
-  #track(connection: YamuxStream): Negotiation {
+  #track(connection: YamuxStream): ServiceStream {
     const { log, remoteAddr } = this.#below;
-    const stream = new Negotiation({ connection, id: `${connection.id}`, log, remoteAddr });
+    const stream = new ServiceStream({ connection, log, remoteAddr });
     this.streams.push(stream);
     connection.onClosed(() => this.streams.splice(this.streams.indexOf(stream), 1));
     return stream;

@@ -54,8 +54,14 @@ export class Negotiation extends AbstractMessageStream implements MultiaddrConne
         if (this.#held === undefined) this.onData(Buffer.from(chunk));
         else this.#held.push(Buffer.from(chunk));
       },
+      ended: () => this.onRemoteCloseWrite(),
       closed: () => undefined,
     });
+  }
+
+  /** Whether the connection was taken back from libp2p, or is about to be. */
+  get held(): boolean {
+    return this.#held !== undefined;
   }
 
   /**

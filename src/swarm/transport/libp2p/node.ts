@@ -1,10 +1,11 @@
 /**
- * A member of the libp2p network of a cluster: TCP, Noise, yamux, one protocol and no services.
- * Between two members there is one connection, whoever dialled it; each BitTorrent connection is
+ * A member of the libp2p network of a cluster: TCP, Noise, yamux, and one protocol, BitTorrent's. What finds
+ * members without a tracker (`src/swarm/overlay/`) adds its own protocols. Between two members there is one connection, whoever dialled it; each BitTorrent connection is
  * a stream of it.
  */
 import { privateKeyFromProtobuf } from '@libp2p/crypto/keys';
 import type { Connection as Libp2pConnection, Stream } from '@libp2p/interface';
+import type { KadDHTComponents } from '@libp2p/kad-dht';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { createLibp2p } from 'libp2p';
 import type { Identity, SwarmMembership } from '../../port.ts';
@@ -45,6 +46,18 @@ export interface Libp2pOptions {
   readonly idleMs?: number;
 }
 
+/** Where a member is reached by libp2p. */
+export interface NodeAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly peerId: string;
+}
+
+interface Patience {
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
+
 export interface Libp2pNode {
   readonly peerId: string;
   readonly address: { readonly host: string; readonly port: number } | undefined;
@@ -54,11 +67,26 @@ export interface Libp2pNode {
    * Opens a stream to a member, over the connection there is or a new one. Rejects when it does
    * not answer by the deadline, is not who it should be or not admitted, refuses, or `signal` aborts.
    */
-  dial(
-    address: { readonly host: string; readonly port: number; readonly peerId: string },
-    options: { readonly deadlineMs: number; readonly signal: AbortSignal },
-  ): Promise<Connection>;
+  dial(address: NodeAddress, patience: Patience): Promise<Connection>;
+  /** The same for another protocol, `addresses` being of one member; the first that answers is taken. */
+  open(
+    peerId: string,
+    addresses: readonly NodeAddress[],
+    protocol: string,
+    patience: Patience,
+  ): Promise<Stream>;
+  /** Who answers there. Rejects as `dial` does. */
+  find(host: string, port: number, patience: Patience): Promise<string>;
+  /** Takes streams of another protocol that members open. */
+  handle(protocol: string, accept: (connection: Connection) => void, maxStreams: number): Promise<void>;
+  /** libp2p's own parts, for services of it that are started later. */
+  readonly parts: LibraryParts;
   close(): Promise<void>;
+}
+
+/** What libp2p has made and its services build on. */
+export interface LibraryParts extends Pick<KadDHTComponents, 'peerId' | 'privateKey' | 'events' | 'logger'> {
+  readonly registrar: Pick<KadDHTComponents['registrar'], 'handle' | 'unhandle'>;
 }
 
 /** Starts a node; resolves when it listens. Rejects when the address cannot be bound. */
@@ -67,6 +95,7 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
   const admit = options.admit ?? (() => true);
   const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS;
   const limits = { maxStreams: MAX_STREAMS_PER_CONNECTION, idleMs: options.idleMs ?? IDLE_MS };
+  const made: { parts?: LibraryParts } = {};
   const node = await createLibp2p({
     privateKey: privateKeyFromProtobuf(identity.privateKey),
     addresses: { listen: listen === undefined ? [] : [tcpMultiaddr(listen.host, listen.port).toString()] },
@@ -86,7 +115,15 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
       reconnectRetries: 0,
     },
     connectionMonitor: { enabled: false },
+    services: {
+      parts(components: LibraryParts) {
+        made.parts = components;
+        return {};
+      },
+    },
   });
+  const { parts } = made;
+  if (parts === undefined) throw new Error('libp2p made no services');
   const memberships =
     options.membership &&
     createMemberships({
@@ -115,6 +152,49 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
     { maxInboundStreams: MAX_STREAMS_PER_CONNECTION, maxOutboundStreams: MAX_STREAMS_PER_CONNECTION },
   );
 
+  /** Whatever is served besides: to members only. */
+  const registrar: LibraryParts['registrar'] = {
+    unhandle: (protocols) => parts.registrar.unhandle(protocols),
+    handle: (protocols, handler, limits) =>
+      parts.registrar.handle(
+        protocols,
+        async (stream, connection) => {
+          try {
+            await memberships?.admitted(connection);
+          } catch (error) {
+            stream.abort(error instanceof Error ? error : new Error(String(error)));
+            return;
+          }
+          await handler(stream, connection);
+        },
+        limits,
+      ),
+  };
+
+  async function open(
+    peerId: string,
+    addresses: readonly NodeAddress[],
+    protocol: string,
+    { deadlineMs, signal }: Patience,
+  ): Promise<Stream> {
+    const until = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
+    if (!admit(peerId)) throw new Error(`${peerId} is not admitted`);
+    const existing = pick(node.getConnections(peerIdFromString(peerId)), identity.peerId, peerId);
+    if (existing !== undefined) {
+      try {
+        await abortable(memberships?.admitted(existing), until);
+        return await existing.newStream(protocol, { signal: until });
+      } catch (error) {
+        // It may have ended as idle just now; while it is open, the refusal is meant.
+        if (existing.status === 'open') throw error;
+      }
+    }
+    const dialled = addresses.map(({ host, port }) => tcpMultiaddr(host, port).encapsulate(`/p2p/${peerId}`));
+    const connection = await node.dial(dialled, { signal: until });
+    await abortable(memberships?.admitted(connection), until);
+    return connection.newStream(protocol, { signal: until });
+  }
+
   const [bound] = node.getMultiaddrs();
   const port = bound?.getComponents().find(({ name }) => name === 'tcp')?.value;
 
@@ -127,25 +207,19 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
         peerId: connection.remotePeer.toString(),
         streams: connection.streams.length,
       })),
-    async dial({ host, port, peerId }, { deadlineMs, signal }) {
+    dial: async (address, patience) => released(await open(address.peerId, [address], PROTOCOL, patience)),
+    open,
+    async find(host, port, { deadlineMs, signal }) {
       const until = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
-      const member = peerIdFromString(peerId);
-      if (!admit(peerId)) throw new Error(`${peerId} is not admitted`);
-      const existing = pick(node.getConnections(member), identity.peerId, peerId);
-      if (existing !== undefined) {
-        try {
-          await abortable(memberships?.admitted(existing), until);
-          return released(await existing.newStream(PROTOCOL, { signal: until }));
-        } catch (error) {
-          // It may have ended as idle just now; while it is open, the refusal is meant.
-          if (existing.status === 'open') throw error;
-        }
-      }
-      const address = tcpMultiaddr(host, port).encapsulate(`/p2p/${peerId}`);
-      const connection = await node.dial(address, { signal: until });
+      const connection = await node.dial(tcpMultiaddr(host, port), { signal: until });
       await abortable(memberships?.admitted(connection), until);
-      return released(await connection.newStream(PROTOCOL, { signal: until }));
+      return connection.remotePeer.toString();
     },
+    async handle(protocol, accept, maxStreams) {
+      const limits = { maxInboundStreams: maxStreams, maxOutboundStreams: maxStreams };
+      await registrar.handle(protocol, async (stream) => accept(released(stream)), limits);
+    },
+    parts: { ...parts, registrar },
     close: async () => {
       await node.stop();
     },
@@ -174,7 +248,7 @@ function pick(
 }
 
 /** The stream without libp2p on it. */
-function released(stream: Stream): Connection {
+export function released(stream: Stream): Connection {
   if (!(stream instanceof Negotiation)) throw new Error('not a stream of ours');
   const { connection, rest } = stream.release();
   return rest.length === 0 ? connection : withRest(connection, rest);

@@ -55,6 +55,8 @@ export interface YamuxOptions {
 
 export interface YamuxStream extends Connection {
   readonly id: number;
+  /** We write no more, behind what was written; the other side may. */
+  end(): void;
 }
 
 export interface Yamux {
@@ -85,6 +87,10 @@ interface State {
   queuedBytes: number;
   readonly kept: Buffer[];
   paused: boolean;
+  /** No more is written: by us, once the queue is empty, and by the peer. */
+  ending: boolean;
+  ended: boolean;
+  remoteEnded: boolean;
   /** The reason, when it is over. */
   over: string | undefined;
   events: ConnectionEvents | undefined;
@@ -199,7 +205,27 @@ export function createYamux(options: YamuxOptions): Yamux {
       }
       enlist(state);
       write(parts, taken);
+      endWhenSent(state);
     }
+  }
+
+  /** The end of our direction goes behind all that was written. */
+  function endWhenSent(state: State): void {
+    if (!state.ending || state.ended || state.over !== undefined || state.queue.length > 0) return;
+    state.ended = true;
+    sendControl(TYPE.windowUpdate, FLAG.fin, state.id, 0);
+    if (state.remoteEnded) finish(state, 'closed');
+  }
+
+  /** The peer's direction is over and all of it was delivered. */
+  function endRemote(state: State): void {
+    if (state.events?.ended !== undefined && !state.ended) {
+      state.events.ended();
+      return;
+    }
+    // A BitTorrent connection has no half: the other direction ends too.
+    if (!state.ended) sendControl(TYPE.windowUpdate, FLAG.fin, state.id, 0);
+    finish(state, 'closed by the peer');
   }
 
   function enlist(state: State): void {
@@ -268,6 +294,7 @@ export function createYamux(options: YamuxOptions): Yamux {
       state.events?.data(chunk);
     }
     if (bytes > 0) consume(state, bytes);
+    if (state.remoteEnded && state.kept.length === 0 && state.over === undefined) endRemote(state);
   }
 
   function createStream(id: number): State {
@@ -286,6 +313,7 @@ export function createYamux(options: YamuxOptions): Yamux {
         state.events = next;
         if (state.over !== undefined) next.closed(state.over);
         else if (state.paused) resume(state);
+        else if (state.remoteEnded) endRemote(state);
       },
       onClosed(listener) {
         if (state.over !== undefined) listener();
@@ -296,7 +324,7 @@ export function createYamux(options: YamuxOptions): Yamux {
       },
       resume: () => resume(state),
       write(parts, taken) {
-        if (state.over !== undefined) {
+        if (state.over !== undefined || state.ending) {
           taken?.();
           return;
         }
@@ -304,6 +332,10 @@ export function createYamux(options: YamuxOptions): Yamux {
         for (const part of parts) state.queuedBytes += part.length;
         enlist(state);
         pump();
+      },
+      end() {
+        state.ending = true;
+        endWhenSent(state);
       },
       close(reason) {
         if (state.over !== undefined) return;
@@ -322,6 +354,9 @@ export function createYamux(options: YamuxOptions): Yamux {
       queuedBytes: 0,
       kept: [],
       paused: true,
+      ending: false,
+      ended: false,
+      remoteEnded: false,
       over: undefined,
       events: undefined,
       listeners: [],
@@ -357,6 +392,7 @@ export function createYamux(options: YamuxOptions): Yamux {
       throw new YamuxError(`stream ${id} was not opened`);
     }
     if (type === TYPE.data) {
+      if (state?.remoteEnded && length > 0) throw new YamuxError('data behind the end');
       if (state === undefined) strayBytes -= length;
       else state.receiveWindow -= length;
       if ((state?.receiveWindow ?? strayBytes) < 0) throw new YamuxError('more than its window');
@@ -372,9 +408,9 @@ export function createYamux(options: YamuxOptions): Yamux {
       finish(state, 'closed by the peer');
     } else if ((flags & FLAG.fin) !== 0) {
       if (bodyLeft > 0) throw new YamuxError('data behind the end');
-      // A BitTorrent connection has no half: the other direction ends too.
-      sendControl(TYPE.windowUpdate, FLAG.fin, id, 0);
-      finish(state, 'closed by the peer');
+      state.remoteEnded = true;
+      if (state.paused && state.events?.ended !== undefined) return;
+      endRemote(state);
     }
   }
 

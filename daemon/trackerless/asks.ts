@@ -1,0 +1,250 @@
+/**
+ * What an agent asks of other members while no origin answers: manifests and metainfo, by digest. Members that the DHT names for the
+ * digest are asked first, then those that are known; a few at a time, within a deadline.
+ *
+ * What they say is checked. A manifest is right when it has its digest. Metainfo is only an offer until its pieces have led to bytes that
+ * have the digest: offers are gathered for a moment, told apart by infohash (honest members say the same, for it follows from the
+ * bytes), and tried one after the other, those of most members first. A member whose answer was wrong is banned, counted and logged.
+ */
+import { providerKey } from '#discovery';
+import {
+  type Digest,
+  digestAlgorithm,
+  digestOf,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  parseManifest,
+} from '#oci';
+import type { Overlay, PeerAddress } from '#swarm';
+import type { Logger } from '#telemetry';
+import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import type { CachedManifest } from '../manifest-cache.ts';
+import type { TrackerlessMetrics } from './metrics.ts';
+
+/** Metainfo that some members vouch for, and nobody else. */
+export interface Offer {
+  readonly metainfo: Metainfo;
+  readonly members: readonly PeerAddress[];
+}
+
+export interface Asks {
+  /** Undefined: nobody has it. Never rejects. */
+  manifest(digest: Digest): Promise<CachedManifest | undefined>;
+  /** The offers for a blob, the best first; of `size` bytes when that is known. Never rejects. */
+  metainfo(digest: Digest, size: number | undefined): Promise<readonly Offer[]>;
+  /** The blob turned out to be this offer's: who offered another lied. */
+  proved(right: Offer, offers: readonly Offer[]): void;
+  /** Its pieces are not the blob: who offered it lied. */
+  disproved(wrong: Offer): void;
+}
+
+const SEARCH_DEADLINE_MS = 5_000;
+const ASK_DEADLINE_MS = 3_000;
+const ASKED_AT_ONCE = 6;
+/** Known members that are asked about one digest, besides those that the DHT names. */
+const MAX_ASKED = 32;
+/** How long other offers are waited for after the first, and how many are enough. */
+const GATHER_MS = 150;
+const ENOUGH_OFFERS = 5;
+/** A member that is said to provide a blob, by records that only it can make, and does not have it: so often it is a mistake. */
+const MAX_EMPTY_RECORDS = 8;
+const MAX_COUNTED = 4_096;
+
+const manifestQuestion = (digest: Digest): string => `manifest ${digest}`;
+const metainfoQuestion = (digest: Digest): string => `metainfo ${digest}`;
+
+interface Answer<T> {
+  readonly member: PeerAddress;
+  readonly value: T;
+}
+
+export function createAsks(options: {
+  readonly overlay: Overlay;
+  readonly metrics: TrackerlessMetrics;
+  readonly log: Logger;
+}): Asks {
+  const { overlay, metrics, log } = options;
+  const emptyRecords = new Map<string, Set<Digest>>();
+
+  function liar(member: PeerAddress, what: 'manifest' | 'metainfo' | 'provider', digest: Digest): void {
+    const peerId = member.libp2p?.peerId;
+    if (peerId === undefined) return;
+    metrics.lied(what);
+    log.warn({ peer: peerId, host: member.host, what, digest }, 'a member lied; it is avoided');
+    overlay.ban(peerId);
+  }
+
+  /** Blobs are evicted while records still name them; who writes many such records does it on purpose. */
+  function noteEmptyRecord(member: PeerAddress, digest: Digest): void {
+    const peerId = member.libp2p?.peerId ?? '';
+    const digests = emptyRecords.get(peerId) ?? new Set();
+    emptyRecords.delete(peerId);
+    emptyRecords.set(peerId, digests.add(digest));
+    for (const oldest of emptyRecords.keys()) {
+      if (emptyRecords.size <= MAX_COUNTED) break;
+      emptyRecords.delete(oldest);
+    }
+    log.debug({ peer: peerId, digest }, 'a member does not have what it is said to provide');
+    if (digests.size < MAX_EMPTY_RECORDS) return;
+    emptyRecords.delete(peerId);
+    liar(member, 'provider', digest);
+  }
+
+  /** Asks until `enough` or nobody is left. `read` answers undefined for what is wrong. */
+  async function search<T>(
+    what: 'manifest' | 'metainfo',
+    digest: Digest,
+    ask: {
+      readonly question: string;
+      readonly maxBytes: number;
+      readonly read: (bytes: Buffer) => T | undefined;
+      readonly enough: (answers: readonly Answer<T>[], done: () => void) => boolean;
+    },
+  ): Promise<readonly Answer<T>[]> {
+    const over = new AbortController();
+    const signal = AbortSignal.any([over.signal, AbortSignal.timeout(SEARCH_DEADLINE_MS)]);
+    const answers: Answer<T>[] = [];
+    const named: PeerAddress[] = [];
+    const known = overlay.members().slice(0, MAX_ASKED);
+    const asked = new Set<string>();
+    /** Those that the DHT names, and those that do not have it: who is both has an empty record. */
+    const namedIds = new Set<string>();
+    const without = new Set<string>();
+    const finished = Promise.withResolvers<void>();
+    let running = 0;
+    let searching = true;
+    signal.addEventListener('abort', () => finished.resolve());
+    overlay.listen();
+
+    function next(): PeerAddress | undefined {
+      for (const list of [named, known]) {
+        for (let member = list.shift(); member !== undefined; member = list.shift()) {
+          const peerId = idOf(member);
+          if (asked.has(peerId)) continue;
+          asked.add(peerId);
+          return member;
+        }
+      }
+      return undefined;
+    }
+
+    function note(member: PeerAddress, where: Set<string>): void {
+      const peerId = idOf(member);
+      if (where.has(peerId)) return;
+      where.add(peerId);
+      if (namedIds.has(peerId) && without.has(peerId)) noteEmptyRecord(member, digest);
+    }
+
+    async function askOne(member: PeerAddress): Promise<void> {
+      const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_DEADLINE_MS)]);
+      const bytes = await overlay.ask(member, ask.question, { maxBytes: ask.maxBytes, signal: within });
+      if (signal.aborted) return;
+      if (bytes === undefined) {
+        if (what === 'metainfo') note(member, without);
+        return;
+      }
+      const value = ask.read(bytes);
+      if (value === undefined) return liar(member, what, digest);
+      answers.push({ member, value });
+      if (ask.enough(answers, () => over.abort())) over.abort();
+    }
+
+    function goOn(): void {
+      while (running < ASKED_AT_ONCE && !signal.aborted) {
+        const candidate = next();
+        if (candidate === undefined) break;
+        running += 1;
+        askOne(candidate)
+          .catch((error: unknown) => log.debug({ peer: idOf(candidate), err: error }, 'not asked'))
+          .finally(() => {
+            running -= 1;
+            goOn();
+          });
+      }
+      if (running === 0 && !searching) finished.resolve();
+    }
+
+    goOn();
+    for await (const member of overlay.providers(providerKey(digest), signal)) {
+      named.push(member);
+      note(member, namedIds);
+      goOn();
+    }
+    searching = false;
+    goOn();
+    await finished.promise;
+    over.abort();
+    metrics.searched(what, answers.length > 0);
+    return answers;
+  }
+
+  return {
+    async manifest(digest) {
+      const [found] = await search<Manifest & { bytes: Buffer }>('manifest', digest, {
+        question: manifestQuestion(digest),
+        maxBytes: MAX_MANIFEST_BYTES,
+        read(bytes) {
+          if (digestOf(digestAlgorithm(digest), bytes) !== digest) return undefined;
+          return { ...parsed(bytes), bytes: Buffer.from(bytes) };
+        },
+        enough: () => true,
+      });
+      return found && { digest, mediaType: found.value.mediaType, bytes: found.value.bytes };
+    },
+    async metainfo(digest, size) {
+      let late: NodeJS.Timeout | undefined;
+      const answers = await search<Metainfo>('metainfo', digest, {
+        question: metainfoQuestion(digest),
+        maxBytes: MAX_METAINFO_BYTES,
+        read: (bytes) => readMetainfo(bytes, digest, size),
+        enough(found, done) {
+          late ??= setTimeout(done, GATHER_MS);
+          return found.length >= ENOUGH_OFFERS;
+        },
+      });
+      clearTimeout(late);
+      const groups = new Map<string, { metainfo: Metainfo; members: PeerAddress[] }>();
+      for (const { member, value } of answers) {
+        const group = groups.get(value.infoHash) ?? { metainfo: value, members: [] };
+        groups.set(value.infoHash, group);
+        group.members.push(member);
+      }
+      return [...groups.values()].sort((a, b) => b.members.length - a.members.length);
+    },
+    proved(right, offers) {
+      for (const offer of offers) if (offer !== right) this.disproved(offer);
+    },
+    disproved({ metainfo, members }) {
+      for (const member of members) liar(member, 'metainfo', metainfo.digest);
+    },
+  };
+}
+
+const idOf = (member: PeerAddress): string => member.libp2p?.peerId ?? '';
+
+function parsed(bytes: Buffer): Manifest {
+  try {
+    return parseManifest(bytes, undefined);
+  } catch {
+    // It has its digest, so it is what was asked for; media types that Shoal does not know pass through.
+    const mediaType = /"mediaType"\s*:\s*"([\w.+/-]{3,255})"/.exec(bytes.toString('latin1', 0, 4_096))?.[1];
+    return {
+      mediaType: mediaType ?? 'application/vnd.oci.image.manifest.v1+json',
+      blobs: [],
+      manifests: [],
+      subject: undefined,
+      artifactType: undefined,
+      annotations: undefined,
+    };
+  }
+}
+
+function readMetainfo(bytes: Buffer, digest: Digest, size: number | undefined): Metainfo | undefined {
+  try {
+    const metainfo = parseMetainfo(bytes);
+    const fits = metainfo.digest === digest && (size === undefined || metainfo.length === size);
+    return fits && metainfo.length > 0 ? metainfo : undefined;
+  } catch {
+    return undefined;
+  }
+}

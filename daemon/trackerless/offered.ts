@@ -1,0 +1,82 @@
+/**
+ * A blob by metainfo that other members offer. Until all of its bytes have the digest nothing of it is given to a client: wrong metainfo
+ * has pieces that fit it, and a client that got some of them could not go on with the right ones. So who asks waits
+ * for the whole blob, and does not notice that an offer was wrong: the next is tried.
+ */
+import { BlobStoreError } from '#blobs';
+import type { Digest } from '#oci';
+import { type Download, type DownloadContext, startDownload } from '../download.ts';
+import type { PullAccount } from '../pull-account.ts';
+import type { Repository } from '../repository.ts';
+import { feedOf } from '../torrent-feed.ts';
+import type { Unfinished } from '../unfinished.ts';
+import type { Asks, Offer } from './asks.ts';
+
+/** Offers that are tried for one request. */
+const MAX_OFFERS = 4;
+
+interface OfferedBlob {
+  readonly context: DownloadContext;
+  readonly members: Asks;
+  readonly unfinished: Unfinished;
+  readonly repository: Repository;
+  readonly digest: Digest;
+  /** Bytes, when a manifest told. */
+  readonly size: number | undefined;
+  readonly account: PullAccount;
+  readonly requestId: string | undefined;
+  /** Holds the download while it runs. */
+  readonly running: Set<Download>;
+}
+
+/** False: nobody offers it. Rejects, as the last of the downloads that were tried, when no offer led to the blob. */
+export async function fetchOffered(blob: OfferedBlob): Promise<boolean> {
+  const { members, digest, size } = blob;
+  const offers = await members.metainfo(digest, size);
+  let failure: unknown;
+  for (const offer of offers.slice(0, MAX_OFFERS)) {
+    try {
+      await fetchBy(offer, blob);
+      members.proved(offer, offers);
+      return true;
+    } catch (error) {
+      failure = error;
+      if (isWrong(error)) members.disproved(offer);
+      await discard(offer, blob);
+    }
+  }
+  if (failure !== undefined) throw failure;
+  return false;
+}
+
+async function fetchBy(offer: Offer, blob: OfferedBlob): Promise<void> {
+  const { context, unfinished, repository, digest, account, requestId, running } = blob;
+  const { metainfo } = offer;
+  account.enter('prepare', performance.now());
+  const end = await unfinished.begin(digest, metainfo.length);
+  let download: Download | undefined;
+  try {
+    const feed = feedOf(metainfo);
+    download = await startDownload(context, { feed, repository, requestId, account, peers: offer.members });
+    running.add(download);
+    await download.finished;
+    await end(true);
+  } catch (error) {
+    await end(false);
+    throw error;
+  } finally {
+    if (download) running.delete(download);
+  }
+}
+
+/** Pieces of a wrong offer are of no use to the next. */
+async function discard({ metainfo }: Offer, { context }: OfferedBlob): Promise<void> {
+  const partial = await context.store.openPartial(metainfo).catch(() => undefined);
+  await partial?.discard();
+}
+
+/** All pieces were as the metainfo says, and the blob has another digest. */
+function isWrong(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof BlobStoreError && cause.code === 'digest-mismatch';
+}

@@ -1,0 +1,206 @@
+/** Members that lie while origin and tracker are gone: found out, counted, avoided, and the pull is right. */
+import { createHash } from 'node:crypto';
+import t, { type Test } from 'tap';
+import { providerKey } from '#discovery';
+import { formatMultiaddr } from '#multiaddr';
+import { type Digest, sha256DigestOf } from '#oci';
+import { createIdentity, createSwarm, type Overlay } from '#swarm';
+import { createMetainfo, encodeMetainfo, type Metainfo, pieceLengthFor } from '#torrent';
+import {
+  agentHere,
+  type Member,
+  originHere,
+  pull,
+  pushBlob,
+  pushImage,
+  someBytes,
+  type TestAgent,
+  until,
+} from '../support/in-process.ts';
+import { countingObserver, LOOPBACK, memoryStore, quiet } from './swarm-support.ts';
+
+const MIB = 1024 * 1024;
+
+interface Liar {
+  readonly multiaddr: string;
+  readonly overlay: Overlay;
+  /** What it was asked. */
+  readonly questions: string[];
+}
+
+/** A member like any other, with answers of its own, that seeds garbage for wrong metainfo. */
+async function liarHere(
+  t: Test,
+  options: {
+    readonly bootstrap?: readonly TestAgent[];
+    readonly answer: (question: string) => Uint8Array | undefined;
+    readonly garbage?: { readonly metainfo: Metainfo; readonly bytes: Buffer };
+  },
+): Promise<Liar> {
+  const questions: string[] = [];
+  const swarm = await createSwarm({
+    listen: undefined,
+    identity: await createIdentity(),
+    peerListen: LOOPBACK,
+    lookup: async (infoHash) => {
+      const { garbage } = options;
+      if (garbage?.metainfo.infoHash !== infoHash) return undefined;
+      return { metainfo: garbage.metainfo, store: memoryStore(garbage.metainfo, garbage.bytes) };
+    },
+    observer: countingObserver().observer,
+    log: quiet,
+    overlay: {
+      dht: true,
+      mdns: undefined,
+      async answer(question) {
+        questions.push(question);
+        return options.answer(question);
+      },
+    },
+  });
+  t.teardown(() => swarm.close());
+  const { overlay, libp2p } = swarm;
+  if (!overlay || !libp2p) throw new Error('no overlay');
+  for (const { agent } of options.bootstrap ?? []) {
+    const { peerAddress } = agent;
+    if (peerAddress) overlay.introduce([{ ...peerAddress, libp2p: peerAddress }]);
+  }
+  return { multiaddr: formatMultiaddr(libp2p), overlay, questions };
+}
+
+/** An agent that has heard from the origin that everybody may pull. */
+async function agentWith(t: Test, origin: Member, bootstrap: readonly string[]): Promise<TestAgent> {
+  const agent = await agentHere(t, [origin.url], { discovery: { dht: true, mdns: undefined, bootstrap } });
+  await until(async () => {
+    const status = await (await fetch(`${agent.url}/api/v1/status`)).json();
+    const { origins, discovery } = status as {
+      origins: { open: boolean | null }[];
+      discovery: { table: number };
+    };
+    return origins[0]?.open === true && discovery.table >= bootstrap.length;
+  });
+  return agent;
+}
+
+const multiaddrOf = ({ agent }: TestAgent): string =>
+  formatMultiaddr(agent.peerAddress ?? { port: 1, peerId: '' });
+
+/** Well-formed metainfo of this digest, and the bytes that it fits. */
+function wrongMetainfo(digest: Digest, length: number): { metainfo: Metainfo; bytes: Buffer } {
+  const bytes = someBytes(length);
+  const pieceLength = pieceLengthFor(length);
+  const hashes: Buffer[] = [];
+  for (let at = 0; at < length; at += pieceLength) {
+    hashes.push(
+      createHash('sha1')
+        .update(bytes.subarray(at, at + pieceLength))
+        .digest(),
+    );
+  }
+  return { metainfo: createMetainfo({ digest, length, pieces: Buffer.concat(hashes) }), bytes };
+}
+
+t.test('a wrong manifest', async (t) => {
+  const origin = await originHere(t);
+  const liar = await liarHere(t, {
+    answer: (question) => (question.startsWith('manifest') ? Buffer.from('{"schemaVersion":2}') : undefined),
+  });
+  const agent = await agentWith(t, origin, [liar.multiaddr]);
+  const image = await pushImage(origin.url, 'team/app', 'v1', [someBytes(1000)]);
+  const holder = await agentWith(t, origin, []);
+  await pull(`${holder.url}/v2/team/app/manifests/v1`);
+  await origin.close();
+
+  const url = `${agent.url}/v2/team/app/manifests/${image.digest}`;
+  t.equal((await pull(url)).status, 503, 'only the liar is known');
+  t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'manifest' }), 1);
+  const asked = liar.questions.length;
+  // The one that has it meets the agent.
+  await holder.close();
+  await agentHere(t, [origin.url], {
+    data: holder.data,
+    discovery: { dht: true, mdns: undefined, bootstrap: [multiaddrOf(agent)] },
+  });
+  await until(async () => (await pull(url)).status === 200);
+  t.ok((await pull(url)).bytes.equals(image.manifest));
+  t.equal(liar.questions.length, asked, 'the liar is not asked again');
+});
+
+t.test('wrong metainfo, with bytes that fit it', async (t) => {
+  const origin = await originHere(t);
+  const bytes = someBytes(2 * MIB);
+  const digest = sha256DigestOf(bytes);
+  const garbage = wrongMetainfo(digest, bytes.length);
+  const liar = await liarHere(t, {
+    garbage,
+    answer: (question) =>
+      question === `metainfo ${digest}` ? encodeMetainfo(garbage.metainfo) : Buffer.from('yes'),
+  });
+  const holder = await agentWith(t, origin, []);
+  const agent = await agentWith(t, origin, [liar.multiaddr, multiaddrOf(holder)]);
+  await pushBlob(origin.url, 'team/app', bytes);
+  await pull(`${holder.url}/v2/team/app/blobs/${digest}`);
+  await until(async () => (await holder.metric('shoal_cache_blobs')) === 1);
+  await origin.close();
+
+  const right = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+  t.equal(right.status, 200);
+  t.equal(`sha256:${right.sha256}`, digest, 'beside an honest member the same pull is right');
+  t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
+});
+
+t.test('wrong metainfo, with bytes that fit it, and nobody who knows better', async (t) => {
+  const origin = await originHere(t);
+  const digest = sha256DigestOf(someBytes(100));
+  const garbage = wrongMetainfo(digest, MIB);
+  const liar = await liarHere(t, { garbage, answer: () => encodeMetainfo(garbage.metainfo) });
+  const agent = await agentWith(t, origin, [liar.multiaddr]);
+  await origin.close();
+  const refused = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+  t.equal(refused.status, 503, 'of a wrong blob nobody gets a byte');
+  t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
+  t.equal(await agent.metric('shoal_cache_blobs'), 0);
+  const asked = liar.questions.length;
+  t.equal((await pull(`${agent.url}/v2/team/app/blobs/${digest}`)).status, 503);
+  t.equal(liar.questions.length, asked, 'the liar is not asked again');
+});
+
+t.test('metainfo that is none, or of another blob', async (t) => {
+  const origin = await originHere(t);
+  const other = wrongMetainfo(sha256DigestOf(someBytes(10)), MIB).metainfo;
+  const agents: { agent: TestAgent; digest: Digest }[] = [];
+  for (const answer of [Buffer.from('d4:infode'), encodeMetainfo(other)]) {
+    const liar = await liarHere(t, { answer: () => answer });
+    const agent = await agentWith(t, origin, [liar.multiaddr]);
+    const digest = sha256DigestOf(someBytes(100));
+    agents.push({ agent, digest });
+  }
+  await origin.close();
+  for (const { agent, digest } of agents) {
+    t.equal((await pull(`${agent.url}/v2/team/app/blobs/${digest}`)).status, 503);
+    t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
+  }
+});
+
+t.test('provider records of what it does not have', async (t) => {
+  const origin = await originHere(t);
+  const holder = await agentWith(t, origin, []);
+  const agent = await agentWith(t, origin, [multiaddrOf(holder)]);
+  const liar = await liarHere(t, { bootstrap: [holder, agent], answer: () => undefined });
+  const digests: Digest[] = [];
+  for (let count = 0; count < 9; count += 1) {
+    const digest = await pushBlob(origin.url, 'team/app', someBytes(300_000));
+    await pull(`${holder.url}/v2/team/app/blobs/${digest}`);
+    digests.push(digest);
+  }
+  await until(async () => (await holder.metric('shoal_cache_blobs')) === digests.length);
+  await until(() => liar.overlay.searchable);
+  for (const digest of digests) await liar.overlay.provide(providerKey(digest), AbortSignal.timeout(5_000));
+  await origin.close();
+  for (const digest of digests) {
+    const blob = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+    t.equal(`sha256:${blob.sha256}`, digest);
+  }
+  t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'provider' }), 1);
+  t.ok(liar.questions.filter((question) => question.startsWith('metainfo')).length >= 8);
+});
