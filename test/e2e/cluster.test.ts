@@ -69,7 +69,7 @@ t.test('init, join, pull, strangers, restart, renewal, revocation', async (t) =>
   const tokenFile = path.join(folder, 'token');
   await writeFile(tokenFile, token, { mode: 0o600 });
 
-  const members = ['--admission', 'token', '--bittorrent-listen', 'off'];
+  const members = ['--admission', 'token', '--peer-listen', '127.0.0.1:0', '--bittorrent-listen', 'off'];
   const life = ['--cluster-key-file', key, '--cluster-membership-lifetime', '8s'];
   const origin = await startProgram(t, 'origin', [...members, ...life]);
   const agents = [];
