@@ -2,7 +2,7 @@
  * A rollout: N nodes, each behind a limited link of its own, want the same blobs at the same time.
  *
  *     sudo node bench/fanout.ts [--nodes 8] [--rate 100mbit] [--size MiB] [--blobs 1] [--slow N] [--kill N]
- *                               [--garbage N] [--stagger SECONDS] [--only shoal,libp2p,libtorrent] [--flags '…']
+ *                               [--garbage N] [--zones N] [--stagger SECONDS] [--only shoal,libp2p,libtorrent] [--flags '…']
  *                               [--json] [--plot FILE.svg]
  *
  * Shoal runs as its users run it: an origin and N agents, pulled from through their mirrors, over plain TCP
@@ -16,16 +16,20 @@
  * TCP that claim every piece and send random bytes (with `shoal` alone). With --slow or --garbage each engine
  * runs twice, first with all nodes at the full rate and honest, and the last line says how much later the others were.
  *
+ * --zones parts the nodes into zones, told to the agents, with one link each to the seed and to one another; what came
+ * over it is printed, ÷ the bytes of the blobs, packet headers included.
+ *
  * Bars (last ÷ bound, seed ÷ bytes): 1.25 and 1.2; six blobs of 300 MB (--blobs 6 --size 286) 1.3; --kill of a
  * quarter 1.4; --stagger 5 at most 1.5 blobs from the seed; --slow 1 the others at most 1.10 × as late; --garbage 1
- * with --nodes 4 below 1.20 ×; 16 nodes at 50mbit 1.3 and 1.25; libp2p at most 1.10 × what plain TCP takes.
+ * with --nodes 4 below 1.20 ×; 16 nodes at 50mbit 1.3 and 1.25; libp2p at most 1.10 × what plain TCP takes;
+ * --nodes 12 --zones 3 at most 1.2 blobs into each zone.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { runLibtorrent } from './fanout/libtorrent.ts';
 import { createNetwork } from './fanout/network.ts';
-import { runShoal } from './fanout/shoal.ts';
+import { runShoal, zoneOf } from './fanout/shoal.ts';
 import type { CoreUse } from './measure/cores.ts';
 import { whenInterrupted } from './measure/interrupted.ts';
 import { takeBackMemory } from './measure/memory.ts';
@@ -40,6 +44,7 @@ const values = readOptions(import.meta.filename, {
   slow: { type: 'string', default: '0' },
   kill: { type: 'string', default: '0' },
   garbage: { type: 'string', default: '0' },
+  zones: { type: 'string', default: '0' },
   stagger: { type: 'string', default: '0' },
   only: { type: 'string', default: 'shoal,libtorrent' },
   flags: { type: 'string', default: '' },
@@ -57,6 +62,8 @@ export interface Scenario {
   readonly kill: number;
   /** Members that send random bytes, in nodes of their own behind the others. */
   readonly garbage: number;
+  /** Into which the nodes are parted; 0: no zones. */
+  readonly zones: number;
   readonly staggerSeconds: number;
   /** More flags for the agents. */
   readonly flags: readonly string[];
@@ -69,6 +76,8 @@ export interface Outcome {
   readonly total: number;
   /** Payload bytes that the seed sent. */
   readonly seedBytes: number;
+  /** Bytes that came into each zone from outside, headers of the packets included. */
+  readonly intoZones?: readonly number[];
   /** Of the machine that all nodes share, from the start of all to the end of the last. */
   readonly cores: CoreUse;
   /** Processor seconds in that time of the seed, and of all other members together. */
@@ -86,6 +95,7 @@ const scenario: Scenario = {
   slow: numberOf('slow', values.slow),
   kill: numberOf('kill', values.kill),
   garbage: numberOf('garbage', values.garbage),
+  zones: numberOf('zones', values.zones),
   staggerSeconds: numberOf('stagger', values.stagger),
   flags: values.flags.split(' ').filter((flag) => flag !== ''),
 };
@@ -129,7 +139,9 @@ async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: 
   const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-fanout-'));
   const removeFolder = (): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 3 });
   const removed = whenInterrupted(removeFolder);
-  const network = await createNetwork(chosen.nodes + chosen.garbage + 1, values.rate);
+  const network = await createNetwork(chosen.nodes + chosen.garbage + 1, values.rate, (index) =>
+    zoneOf(index, chosen.zones),
+  );
   try {
     for (let index = chosen.nodes - chosen.slow + 1; index <= chosen.nodes; index += 1) {
       await network.setRate(index, `${Number.parseFloat(values.rate) / 10}mbit`);
@@ -150,6 +162,7 @@ async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: 
       busy: outcome.cores.busy,
       ...(outcome.cpu !== undefined && { cpu: outcome.cpu }),
       ...(outcome.garbage !== undefined && { garbage: outcome.garbage }),
+      ...(outcome.intoZones !== undefined && { intoZones: outcome.intoZones.map((count) => count / bytes) }),
     };
     const cell = (value: number): string => `${value.toFixed(1)} s`.padStart(8);
     console.log(
@@ -161,6 +174,10 @@ async function run(name: Engine, chosen: Scenario): Promise<FanoutRow & { last: 
       console.log(
         `  ${outcome.garbage.blocks} blocks of garbage sent, ${outcome.garbage.rejected} pieces refused`,
       );
+    }
+    if (row.intoZones !== undefined && !values.json) {
+      const each = row.intoZones.map((blobs) => blobs.toFixed(2)).join(', ');
+      console.log(`  into each zone came ${each} blobs; bar 1.20`);
     }
     return row;
   } finally {

@@ -40,7 +40,15 @@ const count = kind('N', 'a whole number from 1 to 1000000', (text) =>
 );
 
 export const agentOptions = defineOptions({
-  origin: repeated(url, 'URL of an origin, in order of preference; at least one'),
+  origin: repeated(
+    url,
+    'URL of an origin, which is also a tracker; at least one. With several, each is told what this agent holds, and one that is silent is passed over within a second',
+  ),
+  'origins.order': withDefault(
+    oneOf('spread', 'listed'),
+    'spread',
+    'who of several origins is asked first for what a digest names: spread: another for each digest; listed: the first. A tag is always asked in the order of the list',
+  ),
   listen: withDefault(
     hostPort,
     '127.0.0.1:5001',
@@ -124,6 +132,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const discovery = discoveryConfig(values, transports);
   return {
     origins: [...origins],
+    originOrder: values['origins.order'],
     ...(credentialsFor && { credentialsFor }),
     rights: {
       mode: values['rights.mode'],

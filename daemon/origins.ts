@@ -1,7 +1,10 @@
 /**
- * HTTP to the origins, tried in the order of the configuration. Every wait has a deadline, and an
- * origin that could not be reached is left alone for twice as long as the attempt took, so that a
- * dead one costs the clients of the mirror one wait and not one a request.
+ * HTTP to the origins, one after another (see origin-order.ts). Every wait has a deadline. Where there
+ * are several, one that does not answer at once is asked whether it is there at all, and is given up
+ * within a second when it is not, unless nobody else has an answer; slow work of one that is alive is
+ * waited for. An origin that could
+ * not be reached is left alone for twice as long as the attempt took, longer each time, so that a dead
+ * one costs the clients of the mirror one wait and not one a request.
  *
  * Failures are OciErrors: the given code for a 404, UNAVAILABLE (503) when no origin answered.
  * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
@@ -11,6 +14,7 @@ import { type HttpClient, type HttpStream, restAfterFailure } from '#http';
 import { OciError, type OciErrorCode } from '#oci';
 import type { Logger } from '#telemetry';
 import type { Client } from './client.ts';
+import { type OriginOrder, orderFor } from './origin-order.ts';
 import type { Repository } from './repository.ts';
 
 export interface Ask {
@@ -25,6 +29,10 @@ interface OriginState {
   readonly url: string;
   reachable: boolean | undefined;
   leftAloneUntil: number;
+  /** It was given up because it gave no sign of life, which one that is only busy does not either. */
+  silent: boolean;
+  /** Attempts that failed since it last answered. */
+  failures: number;
 }
 
 export interface OriginRequest {
@@ -45,6 +53,8 @@ export interface OriginRequest {
 
 export interface OriginsOptions {
   readonly origins: readonly string[];
+  /** Default spread. */
+  readonly order?: OriginOrder | undefined;
   /** Sends the agent's own credentials, when it has some. */
   readonly http: HttpClient;
   /** Sends none of its own: for what is asked in the name of a client. */
@@ -67,6 +77,9 @@ export interface Origins {
 
 /** An answer that broke off is a matter of this answer, unless it held its client for this long. */
 const SLOW_ANSWER_MS = 5_000;
+/** An origin that is silent for so long is asked for a sign of life, for which it has as long again. */
+const SILENT_MS = 450;
+const MAX_REST_MS = 15_000;
 const MAX_ERROR_BYTES = 64 * 1024;
 const MAX_REASON = 500;
 const envelope = z.object({ errors: z.array(z.object({ message: z.string() })) });
@@ -78,6 +91,8 @@ export function createOrigins(options: OriginsOptions): Origins {
     url: url.replace(/\/+$/, ''),
     reachable: undefined,
     leftAloneUntil: 0,
+    silent: false,
+    failures: 0,
   }));
 
   /** `as` undefined: as the agent itself. */
@@ -117,21 +132,53 @@ export function createOrigins(options: OriginsOptions): Origins {
     return sendAs(origin, request, second);
   }
 
+  /** Rejects when it answers neither the request nor whether it is alive, and somebody else may be asked. */
+  async function sendPromptly(origin: OriginState, request: OriginRequest): Promise<HttpStream> {
+    if (origins.length === 1) return send(origin, request);
+    const given = new AbortController();
+    let answered = false;
+    const giveUp = (error: unknown): void => {
+      // The signal goes on to guard the body of the answer.
+      if (!answered) given.abort(new SilentError('it gives no sign of life', { cause: error }));
+    };
+    const silent = setTimeout(() => signOfLife(bare, origin.url).catch(giveUp), SILENT_MS);
+    const signal = request.signal ? AbortSignal.any([request.signal, given.signal]) : given.signal;
+    try {
+      return await send(origin, { ...request, signal });
+    } catch (error) {
+      throw given.signal.aborted ? given.signal.reason : error;
+    } finally {
+      answered = true;
+      clearTimeout(silent);
+    }
+  }
+
   async function ask<T>(request: OriginRequest, use: (response: HttpStream) => Promise<T>): Promise<T> {
     let refusal: OciError | undefined;
-    let unavailable: string | undefined;
+    /** Why there is no answer from an origin. */
+    const unavailable = new Map<OriginState, string>();
     let retryAfter: string | undefined;
-    for (const origin of origins) {
+    const attempts = orderFor(origins, request.path, options.order ?? 'spread').map((origin) => ({
+      origin,
+      patient: false,
+    }));
+    // Grows while it is gone through: where nobody else answered, one that was only silent is waited for.
+    for (const { origin, patient } of attempts) {
       const startedAt = performance.now();
-      if (startedAt < origin.leftAloneUntil) {
-        unavailable = `${origin.url} was unreachable a moment ago`;
+      if (!patient && startedAt < origin.leftAloneUntil) {
+        unavailable.set(origin, `${origin.url} was unreachable a moment ago`);
+        if (origin.silent) attempts.push({ origin, patient: true });
         continue;
       }
       let answered = false;
       try {
-        const response = await send(origin, request);
+        const response = await (patient ? send(origin, request) : sendPromptly(origin, request));
         answered = true;
         origin.reachable = true;
+        origin.silent = false;
+        origin.failures = 0;
+        origin.leftAloneUntil = 0;
+        unavailable.delete(origin);
         if (response.status < 300 || response.status === 304) return await use(response);
         const words = await reasonIn(http, response);
         if (isRefusal(response.status)) {
@@ -139,20 +186,23 @@ export function createOrigins(options: OriginsOptions): Origins {
           // A log-in may help, whatever the other origins say.
           if (refusal?.code !== 'UNAUTHORIZED' && (!refusal || next.code === 'UNAUTHORIZED')) refusal = next;
         } else {
-          unavailable = `${origin.url} answered ${response.status}${words === undefined ? '' : `: ${words}`}`;
+          const reason = words === undefined ? '' : `: ${words}`;
+          unavailable.set(origin, `${origin.url} answered ${response.status}${reason}`);
           retryAfter = secondsIn(response.headers['retry-after']);
         }
       } catch (error) {
         request.ask.signal?.throwIfAborted();
-        unavailable = `${origin.url}: ${(error as Error).message}`;
+        unavailable.set(origin, `${origin.url}: ${(error as Error).message}`);
+        origin.silent = error instanceof SilentError;
+        if (origin.silent) attempts.push({ origin, patient: true });
         leaveAlone(origin, answered, performance.now() - startedAt);
         log.warn({ origin: origin.url, path: request.path, err: error }, 'origin gave no usable answer');
       }
     }
     if (refusal?.headers['www-authenticate'] !== undefined) throw refusal;
     // Another origin may still have it: only when all have answered is "unknown" the truth.
-    if (unavailable !== undefined || !refusal) {
-      const message = `no origin can be asked: ${unavailable ?? 'none is configured'}`;
+    if (unavailable.size > 0 || !refusal) {
+      const message = `no origin can be asked: ${[...unavailable.values()].at(-1) ?? 'none is configured'}`;
       const headers: Record<string, string> = retryAfter === undefined ? {} : { 'retry-after': retryAfter };
       throw new OciError('UNAVAILABLE', message, undefined, { headers });
     }
@@ -165,7 +215,17 @@ export function createOrigins(options: OriginsOptions): Origins {
 function leaveAlone(origin: OriginState, answered: boolean, costMs: number): void {
   origin.reachable = answered;
   if (answered && costMs < SLOW_ANSWER_MS) return;
-  origin.leftAloneUntil = performance.now() + restAfterFailure(costMs);
+  const restMs = restAfterFailure(costMs) * 2 ** Math.min(origin.failures, 10);
+  origin.leftAloneUntil = performance.now() + Math.min(restMs, MAX_REST_MS);
+  origin.failures += 1;
+}
+
+class SilentError extends Error {}
+
+/** @throws Error when it does not answer soon */
+async function signOfLife(http: HttpClient, url: string): Promise<void> {
+  const response = await http.request(`${url}/healthz`, { signal: AbortSignal.timeout(SILENT_MS) });
+  await discard(http, response);
 }
 
 function address(origin: string, repository: Repository | undefined, path: string, query = ''): string {

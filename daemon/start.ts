@@ -41,6 +41,7 @@ import { type AgentMetrics, registerMetrics } from './metrics.ts';
 import { registerMirror } from './mirror/routes.ts';
 import { createOpenness } from './openness.ts';
 import { createOriginClient } from './origin-client.ts';
+import type { OriginOrder } from './origin-order.ts';
 import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
 import { createRights, type RightsOptions } from './rights.ts';
@@ -58,8 +59,10 @@ import {
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
 export interface AgentConfig {
-  /** URLs of the origins, tried in this order. */
+  /** URLs of the origins. */
   readonly origins: readonly string[];
+  /** How several are asked for what a digest names; tags are always asked in the order of the list. Default spread. */
+  readonly originOrder?: OriginOrder | undefined;
   /** What the agent logs in with at them; undefined: anonymous. */
   readonly credentialsFor?: CredentialsFor | undefined;
   /** A PEM file of authorities to trust for the origins, beside the built-in ones. */
@@ -245,6 +248,7 @@ export async function startAgent(
 
   const origin = createOriginClient({
     origins: config.origins,
+    order: config.originOrder,
     http,
     bare,
     ownCredentials: config.credentialsFor !== undefined,

@@ -1,4 +1,6 @@
 /** The OpenAPI document of `/api/v1`. It names what exists; `/v2` is the OCI distribution API's own. */
+import { swarmPaths } from './openapi-swarms.ts';
+
 const problem = (description: string) => ({
   description,
   content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
@@ -32,6 +34,7 @@ const agent = {
 const refusedInventory = {
   '400': problem('Malformed'),
   '403': problem('Another address holds the lease of this peer id'),
+  '409': problem('A change before this one did not arrive, or one after it did: PUT the whole inventory'),
   '411': problem('The body has no Content-Length'),
   '413': problem('The inventory is too large'),
   '503': problem('Too many inventories at once; try again'),
@@ -160,6 +163,7 @@ export const openApiDocument = {
         responses: { '200': json('The agents', { $ref: '#/components/schemas/Agents' }) },
       },
     },
+    ...swarmPaths,
     '/api/v1/agents/{peerId}': {
       put: {
         ...join,
@@ -180,7 +184,10 @@ export const openApiDocument = {
         requestBody: {
           content: {
             'application/json': {
-              schema: { type: 'object', properties: { add: infoHashes, remove: infoHashes } },
+              schema: {
+                type: 'object',
+                properties: { sequence: count, add: infoHashes, remove: infoHashes },
+              },
             },
           },
         },
@@ -301,7 +308,14 @@ export const openApiDocument = {
       Inventory: {
         type: 'object',
         required: ['blobs'],
-        properties: { port: count, peer: multiaddr, host: text, zone: text, blobs: infoHashes },
+        properties: {
+          port: count,
+          peer: multiaddr,
+          host: text,
+          zone: text,
+          sequence: { ...count, description: 'counts what an agent tells; changes go on from it' },
+          blobs: infoHashes,
+        },
       },
       Lease: {
         type: 'object',
@@ -359,7 +373,10 @@ export const openApiDocument = {
               },
             },
           },
-          tracker: { type: 'object', properties: { agents: count, members: count } },
+          tracker: {
+            type: 'object',
+            properties: { agents: count, members: count, blobs: count, held: count },
+          },
           swarm: {
             type: 'object',
             properties: { openBlobs: count, peers: { type: 'array', items: { type: 'object' } } },

@@ -80,7 +80,10 @@ export const originOptions = defineOptions({
     '1h',
     'how long a membership counts; it is renewed at half of that, and a member goes on as long without an origin',
   ),
-  'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
+  'upload.rate': optional(
+    rate,
+    'most that the swarm may upload, over all peers; what is read over HTTP does not count',
+  ),
   ...upstreamOptions,
   ...accessOptions,
   ...collectionOptions,

@@ -29,6 +29,7 @@ import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { createScrubber } from './scrub/index.ts';
 import { startSeeding } from './seeding.ts';
+import { identifySwarm } from './swarm-blob.ts';
 import { createSpaceGuard } from './space.ts';
 import { createTorrents } from './torrents.ts';
 import { checkExposure, createUpstreams, type UpstreamConfig } from './upstream/index.ts';
@@ -225,6 +226,7 @@ export async function startOrigin(
         (drafts.identify(infoHash) ?? (await torrents.identify(infoHash))) && {
           seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
         },
+      identify: (text) => identifySwarm(text, torrents, drafts),
       metrics,
       log,
     }),

@@ -3,8 +3,9 @@
  * and then only what changes, so an idle cached blob costs no announce and no timer on either side.
  *
  *     PUT    /api/v1/agents/<peer id>   {"port": 6882, "peer": "/dns/node7/tcp/4002/p2p/12D3…", "host": "node7",
- *                                        "zone": "eu1/rack7", "blobs": ["<infohash>", …]}
- *     PATCH  /api/v1/agents/<peer id>   {"add": [], "remove": []}     also the heartbeat; 404: PUT again
+ *                                        "zone": "eu1/rack7", "sequence": 1, "blobs": ["<infohash>", …]}
+ *     PATCH  /api/v1/agents/<peer id>   {"sequence": 2, "add": [], "remove": []}
+ *                                        also the heartbeat; 404, and 409 for a gap in the sequence: PUT again
  *     DELETE /api/v1/agents/<peer id>   goodbye
  *     GET    /api/v1/agents             the agents that have a lease
  */
@@ -16,6 +17,7 @@ import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import type { AgentRefusal, AgentSelf, Agents } from './agents.ts';
 import { isHost, plainIp } from './ip.ts';
+import { createResyncBudget } from './resync-budget.ts';
 
 /** A million infohashes of 43 bytes each, and the rest. */
 const MAX_BODY_BYTES = 48 * 1024 ** 2;
@@ -23,6 +25,7 @@ const MAX_BODY_BYTES = 48 * 1024 ** 2;
 const MAX_BODIES_BYTES = 192 * 1024 ** 2;
 const BODY_DEADLINE_MS = 30_000;
 const MAX_BLOBS = 1_000_000;
+const RETRY_AFTER_SECONDS = 2;
 
 const infoHashes = z.custom<InfoHash[]>(
   (value) =>
@@ -32,7 +35,11 @@ const infoHashes = z.custom<InfoHash[]>(
   `must be at most ${MAX_BLOBS} infohashes of 40 lower-case hex digits`,
 );
 
+/** Counts what an agent tells; the same number again is the same change again. */
+const sequence = z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional();
+
 const inventory = z.strictObject({
+  sequence,
   /** Plain TCP. Without it and `peer` the agent only dials. */
   port: z.int().min(1).max(65_535).optional(),
   /** libp2p, as a multiaddr; without its host the address that we see. */
@@ -60,11 +67,20 @@ const inventory = z.strictObject({
   blobs: infoHashes,
 });
 
-const change = z.strictObject({ add: infoHashes.default([]), remove: infoHashes.default([]) });
+const change = z.strictObject({
+  sequence,
+  add: infoHashes.default([]),
+  remove: infoHashes.default([]),
+});
 
 const refusals: Readonly<Record<AgentRefusal, readonly [number, string, string]>> = {
   unknown: [404, 'Not Found', 'no agent with this peer id has a lease here; PUT its whole inventory'],
   foreign: [403, 'Forbidden', 'an agent at another address has this peer id; its lease must end first'],
+  gap: [
+    409,
+    'Conflict',
+    'a change before this one did not arrive, or one after it did; PUT the whole inventory',
+  ],
   full: [507, 'Insufficient Storage', 'the tracker keeps as many agents or blobs as it may'],
 };
 
@@ -73,9 +89,20 @@ type Params = { Params: { peerId: string } };
 export function registerAgents(
   app: FastifyInstance,
   agents: Agents,
-  options: { readonly leaseMs: number; readonly guard?: Guard | undefined },
+  options: {
+    readonly leaseMs: number;
+    readonly guard?: Guard | undefined;
+    /** Of whole inventories; see resync-budget.ts. */
+    readonly inventoryBytesPerSecond: number;
+    readonly now: () => number;
+  },
 ): void {
   const { guard } = options;
+  const budget = createResyncBudget({
+    bytesPerSecond: options.inventoryBytesPerSecond,
+    burstBytes: Math.max(MAX_BODY_BYTES, options.inventoryBytesPerSecond),
+    now: options.now,
+  });
   const readAll = createBodyReader();
   const read = async (request: FastifyRequest): Promise<Buffer> => {
     const body = await readAll(request);
@@ -97,17 +124,21 @@ export function registerAgents(
   };
   const lease = {
     leaseSeconds: options.leaseMs / 1000,
-    /** Two heartbeats may be lost. */
-    heartbeatSeconds: options.leaseMs / 3000,
+    /** Who dies is forgotten within two heartbeats; one that fails is tried again at once. */
+    heartbeatSeconds: options.leaseMs / 2000,
   };
 
-  app.put<Params>('/api/v1/agents/:peerId', async (request) => {
+  app.put<Params>('/api/v1/agents/:peerId', async (request, reply) => {
     const peerId = parsePeerId(request.params.peerId);
     const check = await speaks(request, peerId);
-    const { blobs, ...said } = parse(inventory, await read(request));
+    if (!budget.take(Math.min(Number(request.headers['content-length'] ?? 0), MAX_BODY_BYTES))) {
+      reply.header('retry-after', RETRY_AFTER_SECONDS);
+      throw new ProblemError(503, 'Service Unavailable', 'too many inventories at once; try again');
+    }
+    const { blobs, sequence, ...said } = parse(inventory, await read(request));
     check();
     check(said.peer?.peerId);
-    done(agents.put(peerId, remoteIp(request), selfOf(said), blobs));
+    done(agents.put(peerId, remoteIp(request), selfOf(said), blobs, sequence));
     return lease;
   });
 
@@ -140,7 +171,7 @@ export function registerAgents(
 }
 
 /** A member has one host, on whichever transport. */
-function selfOf(said: Omit<z.infer<typeof inventory>, 'blobs'>): AgentSelf {
+function selfOf(said: Omit<z.infer<typeof inventory>, 'blobs' | 'sequence'>): AgentSelf {
   const { port, zone, peer } = said;
   const named = peer?.host === undefined ? undefined : plainIp(peer.host);
   if (named !== undefined && said.host !== undefined && named !== said.host) {

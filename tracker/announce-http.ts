@@ -6,9 +6,17 @@
  * Refusals are bencoded with status 200, as clients expect them.
  */
 import type { FastifyInstance, FastifyReply } from 'fastify';
-import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
+import { parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
-import { type Announcing, type Counts, UNKNOWN_BLOB } from './announce.ts';
+import {
+  type AnnounceAnswer,
+  type AnnounceRequest,
+  type Announcing,
+  type Counts,
+  UNKNOWN_BLOB,
+} from './announce.ts';
+import { plainIp } from './ip.ts';
+import { describePeers, packPeers } from './peer-list.ts';
 import { AdmissionError } from './questions.ts';
 
 /** A scrape names at most as many blobs as fit a datagram of BEP 15. */
@@ -18,6 +26,7 @@ const MAX_SCRAPE_URL = 8_192;
 const MAX_PARAMETERS = 128;
 const MAX_PEERS = 82;
 const DEFAULT_PEERS = 50;
+const [PERCENT, PLUS, SPACE] = [0x25, 0x2b, 0x20];
 
 /** Whether this passkey, or none, opens the swarm of a blob. @throws AdmissionError when that cannot be said now */
 export type MayAnnounce = (infoHash: InfoHash, passkey: string | undefined) => boolean | Promise<boolean>;
@@ -41,10 +50,11 @@ export function registerAnnounce(
   };
 
   app.get('/announce', async (request, reply) => {
-    let url: string;
+    const url = request.raw.url ?? '';
+    let given: HttpAnnounce;
     try {
-      url = canonicalAnnounce(request.raw.url ?? '');
-      if ((await mine(request.raw.url ?? '')).length === 0) throw new QueryError(NO_PASSKEY);
+      given = parseAnnounce(url);
+      if (!(await mayAnnounce(given.infoHash, given.passkey))) throw new QueryError(NO_PASSKEY);
     } catch (error) {
       if (error instanceof AdmissionError)
         return sendBencoded(reply, failure(announcing.failed('http', error)));
@@ -52,15 +62,9 @@ export function registerAnnounce(
       announcing.invalid('http');
       return sendBencoded(reply, failure(error.message));
     }
-    const remoteAddress = request.raw.socket.remoteAddress ?? '';
-    const answer = await new Promise<Uint8Array>((resolve) => {
-      announcing.server.onHttpRequest(
-        { url, headers: {}, connection: { remoteAddress } },
-        { end: (body) => resolve(body ?? failure('the tracker is stopping')) },
-        { action: 'announce' },
-      );
-    });
-    return sendBencoded(reply, answer);
+    const ip = plainIp(request.raw.socket.remoteAddress ?? '');
+    const answer = await announcing.announce('http', { ...given, ip });
+    return sendBencoded(reply, typeof answer === 'string' ? failure(answer) : encodeAnswer(answer, given));
   });
 
   app.get('/scrape', async (request, reply) => {
@@ -76,11 +80,18 @@ export function registerAnnounce(
   });
 }
 
+/** An announce but for the address of its sender. */
+export interface HttpAnnounce extends Omit<AnnounceRequest, 'ip'> {
+  readonly compact: boolean;
+  /** The first, when there are several. */
+  readonly passkey: string | undefined;
+}
+
 /**
- * The announce with what we understand of it and nothing else, in one form.
+ * What we understand of an announce, and nothing else of it.
  * @throws QueryError
  */
-export function canonicalAnnounce(url: string): string {
+export function parseAnnounce(url: string): HttpAnnounce {
   if (url.length > MAX_ANNOUNCE_URL) throw new QueryError('the announce is too long');
   const query = parseQuery(url);
   const single = (name: string): string | undefined => {
@@ -88,10 +99,11 @@ export function canonicalAnnounce(url: string): string {
     if (values.length > 1) throw new QueryError(`${name} is given more than once`);
     return values[0];
   };
-  const bytes = (name: string): string => {
-    const value = single(name);
-    if (value === undefined || value.length !== 20) throw new QueryError(`${name} must be 20 bytes`);
-    return Buffer.from(value, 'latin1').toString('hex').replace(/../g, '%$&');
+  const bytes = (name: string): InfoHash => {
+    const value = single(name) ?? '';
+    const hex = value.length === 20 ? parseInfoHash(Buffer.from(value, 'latin1').toString('hex')) : undefined;
+    if (hex === undefined) throw new QueryError(`${name} must be 20 bytes`);
+    return hex;
   };
   const whole = (name: string, fallback: string, most: number): number => {
     const text = single(name) ?? fallback;
@@ -108,14 +120,19 @@ export function canonicalAnnounce(url: string): string {
   const wanted = /^-\d{1,9}$/.test(single('numwant') ?? '')
     ? DEFAULT_PEERS
     : whole('numwant', String(DEFAULT_PEERS), Number.MAX_SAFE_INTEGER);
-  // A parameter of ours: members of this name understand multiaddrs. Only what we can read is passed on.
+  // A parameter of ours: members of this name understand multiaddrs. The host is where it speaks from.
   const libp2p = parseMultiaddr(single('peer') ?? '');
-  const peer = libp2p && formatMultiaddr({ port: libp2p.port, peerId: libp2p.peerId });
-  return (
-    `/announce?info_hash=${bytes('info_hash')}&peer_id=${bytes('peer_id')}&port=${port}` +
-    `&left=${whole('left', '1', Number.MAX_SAFE_INTEGER)}&compact=${single('compact') === '1' ? 1 : 0}` +
-    `&numwant=${Math.min(wanted, MAX_PEERS)}&event=${event}${peer === undefined ? '' : `&peer=${peer}`}`
-  );
+  return {
+    infoHash: bytes('info_hash'),
+    peerId: bytes('peer_id'),
+    port,
+    left: whole('left', '1', Number.MAX_SAFE_INTEGER),
+    event: event === 'started' || event === 'completed' || event === 'stopped' ? event : undefined,
+    numwant: Math.min(wanted, MAX_PEERS),
+    compact: single('compact') === '1',
+    passkey: query.get('passkey')?.[0],
+    libp2p: libp2p && { port: libp2p.port, peerId: libp2p.peerId },
+  };
 }
 
 /**
@@ -151,15 +168,50 @@ function parseQuery(url: string): Map<string, string[]> {
     const equals = parameter.indexOf('=');
     const name = equals === -1 ? parameter : parameter.slice(0, equals);
     const value = equals === -1 ? '' : unescapeBytes(parameter.slice(equals + 1));
-    query.set(name, [...(query.get(name) ?? []), value]);
+    const before = query.get(name);
+    if (before === undefined) query.set(name, [value]);
+    else before.push(value);
   }
   return query;
 }
 
 function unescapeBytes(text: string): string {
-  return text
-    .replaceAll('+', ' ')
-    .replace(/%([0-9a-fA-F]{2})/g, (_all, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  if (!text.includes('%') && !text.includes('+')) return text;
+  const bytes = Buffer.allocUnsafe(text.length);
+  let length = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    const high = code === PERCENT ? hexDigit(text.charCodeAt(at + 1)) : -1;
+    const low = high === -1 ? -1 : hexDigit(text.charCodeAt(at + 2));
+    // What is no escape stands for itself.
+    if (low !== -1) at += 2;
+    bytes[length++] = low === -1 ? (code === PLUS ? SPACE : code) : high * 16 + low;
+  }
+  return bytes.toString('latin1', 0, length);
+}
+
+/** -1 for what is none. */
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const lower = code | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
+/** BEP 3, 7 and 23; the keys in their order. */
+function encodeAnswer(
+  { complete, incomplete, interval, peers }: AnnounceAnswer,
+  { compact, libp2p }: HttpAnnounce,
+): Buffer {
+  const head = `d8:completei${complete}e10:incompletei${incomplete}e8:intervali${interval}e5:peers`;
+  if (!compact)
+    return Buffer.concat([Buffer.from(head), describePeers(peers, libp2p !== undefined), Buffer.from('e')]);
+  const { v4, v6 } = packPeers(peers);
+  return Buffer.concat([
+    Buffer.from(`${head}${v4.length}:`),
+    v4,
+    ...(v6.length > 0 ? [Buffer.from(`6:peers6${v6.length}:`), v6] : []),
+    Buffer.from('e'),
+  ]);
 }
 
 function failure(reason: string): Buffer {
@@ -181,6 +233,6 @@ function encodeScrape(files: ReadonlyMap<InfoHash, Counts>): Buffer {
   ]);
 }
 
-function sendBencoded(reply: FastifyReply, body: Uint8Array): FastifyReply {
-  return reply.type('text/plain').header('cache-control', 'no-store').send(Buffer.from(body));
+function sendBencoded(reply: FastifyReply, body: Buffer): FastifyReply {
+  return reply.type('text/plain').header('cache-control', 'no-store').send(body);
 }

@@ -1,18 +1,18 @@
 /**
- * Announce and scrape over UDP (BEP 15). bittorrent-tracker answers a fixed connection id, with
- * which anybody can announce under a forged address or have the answers sent to a victim; so
- * connects are answered here, and only what carries an id of ours goes on. Before the caller has
- * proved its address no answer is larger than the question.
+ * Announce and scrape over UDP (BEP 15). Connection ids are a keyed hash of the address, so that
+ * nobody announces under a forged one or has answers sent to a victim. Before the caller has proved
+ * its address no answer is larger than the question.
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import type { HostPort } from '#http';
 import type { Logger } from '#telemetry';
 import { type InfoHash, parseInfoHash } from '#torrent';
-import { type Announcing, UNKNOWN_BLOB } from './announce.ts';
+import { type AnnounceRequest, type Announcing, UNKNOWN_BLOB } from './announce.ts';
 import { MAX_SCRAPE, type MayAnnounce, NO_PASSKEY, passkeyIn } from './announce-http.ts';
 import { type ConnectionIds, createConnectionIds } from './connection-id.ts';
 import { plainIp } from './ip.ts';
+import { packPeers } from './peer-list.ts';
 import { AdmissionError } from './questions.ts';
 
 export interface UdpListener {
@@ -28,21 +28,24 @@ export type Datagram =
   | { readonly kind: 'invalid'; readonly transaction: number; readonly reason: string }
   | {
       readonly kind: 'announce';
-      readonly message: Buffer;
+      readonly transaction: number;
+      readonly request: AnnounceRequest;
       /** Of the URL that the options of the announce carry (BEP 41). */
       readonly passkey: string | undefined;
     }
   | { readonly kind: 'scrape'; readonly transaction: number; readonly infoHashes: readonly InfoHash[] };
 
 const [CONNECT, ANNOUNCE, SCRAPE, FAILURE] = [0, 1, 2, 3];
-/** Of a connect, in place of the connection id; also the id that the library expects. */
+/** Of a connect, in place of the connection id. */
 const PROTOCOL_ID = Buffer.from('0000041727101980', 'hex');
 const ANNOUNCE_BYTES = 98;
 /** An announce may carry options (BEP 41). */
 const MAX_DATAGRAM = 2_048;
-const LAST_EVENT = 4;
+/** By number; the last is `paused` (BEP 21), of which nothing follows. */
+const EVENTS = [undefined, 'completed', 'started', 'stopped', undefined] as const;
 const [END_OF_OPTIONS, NO_OPERATION, URL_DATA] = [0, 1, 2];
 const MAX_PEERS = 82;
+const MOST_LEFT = BigInt(Number.MAX_SAFE_INTEGER);
 
 export async function listenUdp(
   listen: HostPort,
@@ -65,30 +68,27 @@ export async function listenUdp(
       if (error) log.debug({ err: error }, 'datagram not sent');
     });
   };
-  const sender = {
-    send: (message: Uint8Array, _offset: number, _length: number, port: number, address: string) =>
-      send(message, port, address),
-    close: () => undefined,
-  };
-  announcing.server.udp4 = sender;
-  announcing.server.udp6 = sender;
-
   const answerAnnounce = async (
-    { message, passkey }: Extract<Datagram, { kind: 'announce' }>,
+    { transaction, request, passkey }: Extract<Datagram, { kind: 'announce' }>,
     from: RemoteInfo,
   ): Promise<void> => {
-    const infoHash = parseInfoHash(message.toString('hex', 16, 36));
-    let refusal = NO_PASSKEY;
-    try {
-      if (infoHash !== undefined && (await mayAnnounce(infoHash, passkey))) {
-        return announcing.server.onUdpRequest(message, from);
+    const answer = async (): Promise<Buffer> => {
+      if (!(await mayAnnounce(request.infoHash, passkey))) {
+        announcing.invalid('udp');
+        return failure(transaction, NO_PASSKEY);
       }
-      announcing.invalid('udp');
-    } catch (error) {
+      const given = await announcing.announce('udp', request);
+      if (typeof given === 'string') return failure(transaction, given);
+      const { v4, v6 } = packPeers(given.peers);
+      const head = words(ANNOUNCE, transaction, given.interval, given.incomplete, given.complete);
+      // Over IPv6 each entry of the only list is an IPv6 address.
+      return Buffer.concat([head, request.ip.includes(':') ? v6 : v4]);
+    };
+    const message = await answer().catch((error: unknown) => {
       if (!(error instanceof AdmissionError)) throw error;
-      refusal = announcing.failed('udp', error);
-    }
-    send(failure(message.readUInt32BE(12), refusal), from.port, from.address);
+      return failure(transaction, announcing.failed('udp', error));
+    });
+    send(message, from.port, from.address);
   };
 
   const answerScrape = async (
@@ -159,7 +159,7 @@ function closeSocket(socket: Socket): Promise<void> {
   });
 }
 
-/** Reads a datagram of this sender. An announce comes out as the library may see it: our form, no `ip`. */
+/** Reads a datagram of this sender. What an announce says of its own address is not read. */
 export function readDatagram(message: Buffer, ip: string, ids: ConnectionIds): Datagram {
   if (message.length < 16 || message.length > MAX_DATAGRAM) return { kind: 'drop' };
   const action = message.readUInt32BE(8);
@@ -173,18 +173,22 @@ export function readDatagram(message: Buffer, ip: string, ids: ConnectionIds): D
   if (!ids.accepts(id, ip)) return { kind: 'expired', transaction };
   if (action === SCRAPE) return readScrape(message, transaction);
 
-  if (message.readUInt32BE(80) > LAST_EVENT) return { kind: 'invalid', transaction, reason: 'unknown event' };
-  if (message.readUInt16BE(96) === 0) {
-    return { kind: 'invalid', transaction, reason: 'port must be 1 to 65535' };
-  }
-  const checked = Buffer.from(message.subarray(0, ANNOUNCE_BYTES));
-  PROTOCOL_ID.copy(checked);
-  // Only whether something is left matters, and the library misreads some large numbers as 0.
-  const left = checked.readBigUInt64BE(64) === 0n ? 0n : 1n;
-  checked.writeBigUInt64BE(left, 64);
-  checked.fill(0, 84, 88);
-  checked.writeUInt32BE(Math.min(checked.readUInt32BE(92), MAX_PEERS), 92);
-  return { kind: 'announce', message: checked, passkey: passkeyOf(message.subarray(ANNOUNCE_BYTES)) };
+  const event = message.readUInt32BE(80);
+  if (event >= EVENTS.length) return { kind: 'invalid', transaction, reason: 'unknown event' };
+  const port = message.readUInt16BE(96);
+  if (port === 0) return { kind: 'invalid', transaction, reason: 'port must be 1 to 65535' };
+  const infoHash = parseInfoHash(message.toString('hex', 16, 36));
+  if (infoHash === undefined) return { kind: 'drop' };
+  const left = message.readBigUInt64BE(64);
+  const request: AnnounceRequest = {
+    ...{ infoHash, ip, port },
+    peerId: message.toString('hex', 36, 56),
+    left: Number(left > MOST_LEFT ? MOST_LEFT : left),
+    event: EVENTS[event],
+    // BEP 15: -1, by default.
+    numwant: Math.min(message.readUInt32BE(92), MAX_PEERS),
+  };
+  return { kind: 'announce', transaction, request, passkey: passkeyOf(message.subarray(ANNOUNCE_BYTES)) };
 }
 
 /**

@@ -4,36 +4,41 @@ import type { Guard } from '#cluster';
 import type { HostPort } from '#http';
 import type { MemberAddress } from '#multiaddr';
 import type { Logger, Metrics } from '#telemetry';
-import type { InfoHash } from '#torrent';
+import { type InfoHash, parseInfoHash } from '#torrent';
 import { type Admit, createAdmission } from './admission.ts';
 import { registerAgents } from './agent-routes.ts';
 import { type AgentLimits, type Agents, createAgents } from './agents.ts';
 import { createAnnouncing } from './announce.ts';
 import { type MayAnnounce, registerAnnounce } from './announce-http.ts';
 import { listenUdp, type UdpListener } from './announce-udp.ts';
-import { createMembers, type MemberLimits, memberKey } from './members.ts';
+import { createMembers, type MemberLimits } from './members.ts';
+import { type IdentifyBlob, registerSwarms } from './swarm-routes.ts';
+import { createSwarms } from './swarms.ts';
+import { createZones } from './zones.ts';
 
 export interface TrackerOptions {
   /** Says whether an origin holds a blob, and who seeds it for certain. */
   readonly admit: Admit;
   /** Whether who announces or scrapes with this passkey may know of the blob; by default everybody may. */
   readonly mayAnnounce?: MayAnnounce;
+  /** Names a blob by its digest, or the digest by an infohash, for /api/v1/swarms. By default infohashes only. */
+  readonly identify?: IdentifyBlob;
   /** Admission to a cluster: only its members have inventories here. By default everybody may. */
   readonly guard?: Guard | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
-  /** How long an agent is known after its last inventory or heartbeat. Default 90 s. */
+  /** How long an agent is known after its last inventory or heartbeat: two heartbeats. Default 60 s. */
   readonly leaseMs?: number;
   /** How often expired leases and members are looked for. Default 5 s. */
   readonly sweepMs?: number;
   /** What may be kept in memory. */
-  readonly limits?: Partial<AgentLimits & MemberLimits>;
+  readonly limits?: Partial<AgentLimits & MemberLimits & { readonly inventoryBytesPerSecond: number }>;
   /** Milliseconds, steadily rising. By default the monotonic clock. */
   readonly now?: () => number;
 }
 
 export interface Tracker {
-  /** Adds /announce, /scrape and /api/v1/agents to a listener that is not yet started. */
+  /** Adds /announce, /scrape, /api/v1/agents and /api/v1/swarms to a listener that is not yet started. */
   register(app: FastifyInstance): void;
   /** Opens the UDP side; once at most. Rejects when the address cannot be bound. */
   listenUdp(listen: HostPort): Promise<HostPort>;
@@ -41,20 +46,27 @@ export interface Tracker {
   peersOf(infoHash: InfoHash): readonly MemberAddress[];
   /** The blob is gone (or has just come): the origin is asked again at the next announce. */
   forget(infoHash: InfoHash): void;
-  /** Agents with a lease, and members that announced, for status pages. */
-  stats(): { readonly agents: number; readonly members: number };
+  /** Agents with a lease, blobs that they hold and holdings in all, and members that announced, for status pages. */
+  stats(): {
+    readonly agents: number;
+    readonly members: number;
+    readonly blobs: number;
+    readonly held: number;
+  };
   close(): Promise<void>;
 }
 
-const LEASE_MS = 90_000;
+const LEASE_MS = 60_000;
 const SWEEP_MS = 5_000;
-/** Some 300 bytes for a blob that one agent holds, 50 for each agent more; some 300 for a member. */
+/** Some 60 bytes for a blob that one agent holds, 10 for each agent more; some 500 for a member. */
 const LIMITS = {
   agents: 20_000,
   blobsPerAgent: 1_000_000,
-  held: 10_000_000,
+  held: 20_000_000,
   perBlob: 10_000,
   total: 200_000,
+  /** Some 400,000 blobs a second: ten thousand agents with a thousand each within half a minute. */
+  inventoryBytesPerSecond: 16 * 1024 ** 2,
 } as const;
 
 /** The tracker's state and routes, without a listener of its own. */
@@ -63,21 +75,26 @@ export function createTracker(options: TrackerOptions): Tracker {
   const now = options.now ?? (() => performance.timeOrigin + performance.now());
   const leaseMs = options.leaseMs ?? LEASE_MS;
   const mayAnnounce = options.mayAnnounce ?? (() => true);
+  const identify =
+    options.identify ??
+    (async (text) => {
+      const infoHash = parseInfoHash(text);
+      return infoHash && { infoHash };
+    });
   const limits = { ...LIMITS, ...options.limits };
-  const members = createMembers({
-    limits,
-    now,
-    hasLease: (peerId, ip) => agents.find(peerId, ip) !== undefined,
-  });
+  const zones = createZones();
+  const members = createMembers({ limits, zones, now });
   const agents: Agents = createAgents({
     leaseMs,
     limits,
+    zones,
     now,
     // Known by its inventory from now on: counted once.
-    onHold: (agent, infoHash) => members.remove(infoHash, memberKey(agent.ip, agent.peerId)),
+    onHold: ({ ip, peerId }, infoHash) => members.remove(infoHash, ip, peerId),
+    onGone: ({ ip, peerId }) => members.removeAgent(ip, peerId),
   });
   const admission = createAdmission({ admit: options.admit, now });
-  const announcing = createAnnouncing({ admission, agents, members, now, log, metrics });
+  const announcing = createAnnouncing({ admission, agents, members, zones, now, log, metrics });
   metrics.gauge({
     name: 'shoal_tracker_agents',
     help: 'Agents that have a lease',
@@ -95,7 +112,11 @@ export function createTracker(options: TrackerOptions): Tracker {
   return {
     register(app) {
       registerAnnounce(app, announcing, mayAnnounce);
-      registerAgents(app, agents, { leaseMs, guard: options.guard });
+      registerAgents(app, agents, {
+        ...{ leaseMs, now, guard: options.guard },
+        inventoryBytesPerSecond: limits.inventoryBytesPerSecond,
+      });
+      registerSwarms(app, createSwarms({ agents, members, now }), identify);
     },
     async listenUdp(listen) {
       if (udp !== undefined) throw new Error('the UDP tracker listens already');
@@ -104,10 +125,9 @@ export function createTracker(options: TrackerOptions): Tracker {
     },
     peersOf: announcing.peersOf,
     forget: admission.forget,
-    stats: () => ({ agents: agents.size, members: members.size }),
+    stats: () => ({ agents: agents.size, members: members.size, ...agents.counts() }),
     async close() {
       clearInterval(timer);
-      announcing.server.close();
       const listener = await udp?.catch(() => undefined);
       udp = undefined;
       await listener?.close();

@@ -39,6 +39,7 @@ export async function runShoal(
         ...['agent', '--origin', origin, '--listen', '127.0.0.1:5001'],
         ...['--swarm-transports', transport, ...swarmListener(transport, network.address(index))],
         ...['--admission', 'open'],
+        ...(scenario.zones > 0 ? ['--zone', `zone${zoneOf(index, scenario.zones)}`] : []),
         ...['--data', path.join(folder, `agent${index}`), '--log-level', 'warn', ...scenario.flags],
       ]);
       agents.set(index, agent);
@@ -46,6 +47,9 @@ export async function runShoal(
     for (const index of agents.keys())
       await untilReady(processes, network.namespace(index), 'http://127.0.0.1:5001');
 
+    const zones = Array.from({ length: scenario.zones }, (_, zone) => zone);
+    const into = (): Promise<number[]> => Promise.all(zones.map((zone) => network.bytesInto(zone)));
+    const intoBefore = await into();
     const liars = await startLiars(processes, network, scenario, { origin, digests, folder });
     const spent = async (): Promise<{ seed: number; nodes: number }> => {
       const nodes = await Promise.all([...agents.values()].map(cpuOf));
@@ -70,6 +74,7 @@ export async function runShoal(
     };
     const seconds = await Promise.all([...agents.keys()].map(pull));
     const total = (performance.now() - started) / 1000;
+    const intoAfter = await into();
     const cores = await coresUsed();
     const after = await spent();
     const metrics = await processes.run(network.namespace(0), curl[0], [
@@ -79,6 +84,9 @@ export async function runShoal(
     return {
       seconds,
       total,
+      ...(scenario.zones > 0 && {
+        intoZones: intoAfter.map((count, zone) => count - (intoBefore[zone] ?? 0)),
+      }),
       cores,
       // Of killed nodes nothing is known afterwards.
       ...(scenario.kill === 0 && {
@@ -95,6 +103,11 @@ export async function runShoal(
   } finally {
     await processes.close();
   }
+}
+
+/** Which zone a node other than the seed is in: they take turns. */
+export function zoneOf(index: number, zones: number): number | undefined {
+  return index === 0 || zones === 0 ? undefined : (index - 1) % zones;
 }
 
 /** Processor seconds so far; 0 for a process that is gone. */

@@ -29,6 +29,7 @@ export async function startMeasured(
   const listen = `127.0.0.1:${await freePort()}`;
   const url = `http://${listen}`;
   const args = [program, '--listen', listen, '--bittorrent-listen', '127.0.0.1:0', '--log-level', 'warn'];
+  if (!flags.includes('--peer-listen')) args.push('--peer-listen', '127.0.0.1:0');
   const startedAt = performance.now();
   const child = spawn(bin, [...args, ...flags], { stdio: ['ignore', 'ignore', 'inherit'] });
   const pid = child.pid ?? 0;

@@ -38,11 +38,13 @@ export interface Asks {
   disproved(wrong: Offer): void;
 }
 
-const SEARCH_DEADLINE_MS = 5_000;
-const ASK_DEADLINE_MS = 3_000;
+const SEARCH_DEADLINE_MS = 10_000;
+const ASK_DEADLINE_MS = 5_000;
 const ASKED_AT_ONCE = 6;
 /** Known members that are asked about one digest, besides those that the DHT names. */
 const MAX_ASKED = 32;
+/** Members that had what was asked last are asked first: who has an image's manifest has its layers too. */
+const MAX_HELPFUL = 8;
 /** How long other offers are waited for after the first, and how many are enough. */
 const GATHER_MS = 150;
 const ENOUGH_OFFERS = 5;
@@ -65,10 +67,20 @@ export function createAsks(options: {
 }): Asks {
   const { overlay, metrics, log } = options;
   const emptyRecords = new Map<string, Set<Digest>>();
+  /** The latest last. */
+  const helpful = new Map<string, PeerAddress>();
+
+  function helped(member: PeerAddress): void {
+    helpful.delete(idOf(member));
+    helpful.set(idOf(member), member);
+    const [oldest] = helpful.keys();
+    if (helpful.size > MAX_HELPFUL && oldest !== undefined) helpful.delete(oldest);
+  }
 
   function liar(member: PeerAddress, what: 'manifest' | 'metainfo' | 'provider', digest: Digest): void {
     const peerId = member.libp2p?.peerId;
     if (peerId === undefined) return;
+    helpful.delete(peerId);
     metrics.lied(what);
     log.warn({ peer: peerId, host: member.host, what, digest }, 'a member lied; it is avoided');
     overlay.ban(peerId);
@@ -105,7 +117,7 @@ export function createAsks(options: {
     const signal = AbortSignal.any([over.signal, AbortSignal.timeout(SEARCH_DEADLINE_MS)]);
     const answers: Answer<T>[] = [];
     const named: PeerAddress[] = [];
-    const known = overlay.members().slice(0, MAX_ASKED);
+    const known = [...[...helpful.values()].reverse(), ...overlay.members().slice(0, MAX_ASKED)];
     const asked = new Set<string>();
     /** Those that the DHT names, and those that do not have it: who is both has an empty record. */
     const namedIds = new Set<string>();
@@ -145,6 +157,7 @@ export function createAsks(options: {
       }
       const value = ask.read(bytes);
       if (value === undefined) return liar(member, what, digest);
+      helped(member);
       answers.push({ member, value });
       if (ask.enough(answers, () => over.abort())) over.abort();
     }

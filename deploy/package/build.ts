@@ -27,9 +27,14 @@ const CONTENT = [
   'LICENSE',
   'package.json',
 ] as const;
-/** Of dependencies: files that nothing runs. Licences stay, also those that are called LICENSE.md. */
+/**
+ * Of dependencies: files that nothing runs. dpkg syncs each file, so that their number is the time of an installation. Node runs no
+ * TypeScript below node_modules. Licences stay, also those that are called LICENSE.md.
+ */
 const CHAFF =
-  /\.(?:d\.[cm]?ts|[cm]?[jt]s\.map)$|^(?:readme|changelog|history|contributing|upgrading)(?:\.(?:md|markdown|txt))?$/i;
+  /\.(?:[cm]?ts|[cm]?[jt]s\.map|hh?|hpp|c|cc|cpp|gypi?|wat)$|^(?:readme|changelog|history|contributing|upgrading)(?:\.(?:md|markdown|txt))?$/i;
+/** Prebuilt for other systems. */
+const FOREIGN = /^(?:android|darwin|freebsd|win32)-/;
 const PROGRAMS = ['agent', 'origin', 'tracker'] as const;
 const MAX_OUTPUT = 64 * 1024 * 1024;
 
@@ -88,7 +93,9 @@ async function stageProgram(program: string): Promise<void> {
 async function prune(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const at = path.join(folder, entry.name);
-    if (entry.isDirectory()) await prune(at);
+    if (entry.isDirectory() && FOREIGN.test(entry.name) && path.basename(folder) === 'prebuilds') {
+      await rm(at, { recursive: true });
+    } else if (entry.isDirectory()) await prune(at);
     else if (CHAFF.test(entry.name)) await rm(at);
   }
 }

@@ -74,6 +74,11 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./status.ts')).status,
   },
   {
+    name: 'swarm',
+    line: 'show who has a blob, who downloads it, and how fast',
+    load: async () => (await import('./swarm.ts')).swarm,
+  },
+  {
     name: 'explain',
     line: "show where the seconds and bytes of an agent's fetches went",
     load: async () => (await import('./explain.ts')).explainPulls,

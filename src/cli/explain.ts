@@ -65,7 +65,7 @@ export const explainPulls = defineCommand({
       if (asked?.image !== undefined && !has('json')) {
         const fetched = new Set(pulls.map(({ digest }) => digest)).size;
         process.stdout.write(
-          `${asked.image}: fetches of ${fetched} of its ${asked.digests.size} blobs are remembered\n\n`,
+          `${asked.image}: fetches of ${fetched} of its ${asked.digests.size} blobs are remembered\n${slowestOf(pulls)}\n`,
         );
       }
       const told = { pulls, serves, lazyReads, manifests };
@@ -80,6 +80,15 @@ export const explainPulls = defineCommand({
     }
   },
 });
+
+/** One line: an image is as slow as the slowest of its blobs. */
+function slowestOf(pulls: readonly Pull[]): string {
+  const [first] = pulls.toSorted((a, b) => b.wallMs - a.wallMs);
+  if (!first) return '';
+  return `the slowest: ${shortDigest(first.digest)}, ${first.wallMs} ms, most of it ${first.slowest}\n`;
+}
+
+const shortDigest = (digest: string): string => digest.slice(0, digest.indexOf(':') + 13);
 
 /** The blobs that the operand names; undefined for all. */
 async function subjectOf(
@@ -139,14 +148,14 @@ function describeAll({ pulls, serves, lazyReads, manifests }: Told): string {
     entry.stale ? 'no origin answered' : '',
   ]);
   const serveRows = serves.map((serve) => [
-    serve.digest.slice(0, 'sha256:'.length + 12),
+    shortDigest(serve.digest),
     serve.from,
     formatBytes(serve.bytes),
     `${serve.wallMs} ms`,
     serve.slowest,
   ]);
   const lazyRows = lazyReads.map((read) => [
-    read.digest.slice(0, 'sha256:'.length + 12),
+    shortDigest(read.digest),
     ...[String(read.reads), String(read.fromMemory), formatBytes(read.bytes)],
     ...[`${(read.wallMs / read.reads).toFixed(1)} ms`, `${read.longestMs} ms`],
   ]);

@@ -1,7 +1,9 @@
 /**
  * Keeps one tracker's copy of our inventory right: the whole list at the start and whenever the
- * tracker does not know us, then only what changed, gathered for a moment, and a heartbeat. One
- * timer, however many blobs are held.
+ * tracker does not know us or misses a change, then only what changed, gathered for a moment, and a
+ * heartbeat. What is told is numbered, and told again under its number until it is answered, so that
+ * a request that was believed lost and comes late changes nothing. One timer, however many blobs are
+ * held.
  */
 import { Readable } from 'node:stream';
 import { z } from 'zod';
@@ -18,7 +20,12 @@ export interface InventoryTiming {
   readonly gatherMs: number;
   readonly firstBackoffMs: number;
   readonly mostBackoffMs: number;
+  /** For the whole list. */
   readonly answerDeadlineMs: number;
+  /** For changes, which are also the heartbeat: two of them and the lease is over. */
+  readonly heartbeatDeadlineMs: number;
+  /** From one whole list to the next, on average; a tracker that asks for it all the time gets it no faster. */
+  readonly resyncMs: number;
 }
 
 export const INVENTORY_TIMING: InventoryTiming = {
@@ -26,7 +33,11 @@ export const INVENTORY_TIMING: InventoryTiming = {
   firstBackoffMs: 1_000,
   mostBackoffMs: 30_000,
   answerDeadlineMs: 30_000,
+  heartbeatDeadlineMs: 10_000,
+  resyncMs: 5_000,
 };
+
+type Changes = Map<InfoHash, 'held' | 'dropped'>;
 
 export interface InventorySync {
   changed(infoHashes: readonly InfoHash[], to: 'held' | 'dropped'): void;
@@ -37,6 +48,8 @@ export interface InventorySync {
 /** The most that a tracker takes. */
 const MAX_BLOBS = 1_000_000;
 const MAX_ANSWER_BYTES = 64 * 1024;
+/** The tracker does not know us any more, or a change did not come to it. */
+const LOST: ReadonlySet<number> = new Set([404, 409]);
 const DEFAULT_HEARTBEAT_MS = 30_000;
 const lease = z.object({ heartbeatSeconds: z.number().min(0.01).max(3_600) });
 
@@ -57,17 +70,22 @@ export function syncInventory(options: {
   /** Cuts a request that is still under way when goodbye cannot wait longer. */
   const cut = new AbortController();
   /** Changes since the tracker's copy; undefined while it has none. */
-  let changes: Map<InfoHash, 'held' | 'dropped'> | undefined;
+  let changes: Changes | undefined;
+  /** What was told and not yet answered. */
+  let untold: { readonly sequence: number; readonly changes: Changes } | undefined;
+  let sequence = 0;
+  let toldAllAt = Number.NEGATIVE_INFINITY;
   let heartbeatMs = DEFAULT_HEARTBEAT_MS;
   let reachable = true;
 
   const send = async (method: 'PUT' | 'PATCH', { bytes, parts }: JsonBody): Promise<number> => {
-    const signal = AbortSignal.any([cut.signal, AbortSignal.timeout(timing.answerDeadlineMs)]);
+    const deadlineMs = method === 'PUT' ? timing.answerDeadlineMs : timing.heartbeatDeadlineMs;
+    const signal = AbortSignal.any([cut.signal, AbortSignal.timeout(deadlineMs)]);
     const headers = { 'content-type': 'application/json', 'content-length': String(bytes) };
     const body = (): Readable => Readable.from(parts(), { objectMode: false });
     const response = await client.request(url, { method, headers, body, signal });
     const answer = await client.read(response, MAX_ANSWER_BYTES);
-    if (response.status === 404 && method === 'PATCH') return response.status;
+    if (method === 'PATCH' && LOST.has(response.status)) return response.status;
     if (response.status !== 200) {
       throw new Error(`${method} answered ${response.status}: ${answer.toString('utf8', 0, 300)}`);
     }
@@ -77,8 +95,9 @@ export function syncInventory(options: {
   };
 
   const tellAll = async (): Promise<void> => {
-    const since = new Map<InfoHash, 'held' | 'dropped'>();
-    changes = since;
+    changes = new Map();
+    untold = undefined;
+    sequence += 1;
     const { address, libp2p, zone } = self;
     const blobs = isReachable(self) ? [...held].slice(0, MAX_BLOBS) : [];
     const peer =
@@ -88,34 +107,43 @@ export function syncInventory(options: {
     if (held.size > MAX_BLOBS)
       log.warn({ held: held.size, told: MAX_BLOBS }, 'more blobs than a tracker takes');
     try {
-      await send('PUT', jsonWithLists({ ...address, peer, zone }, { blobs }));
+      await send('PUT', jsonWithLists({ ...address, peer, zone, sequence }, { blobs }));
+      toldAllAt = performance.now();
     } catch (error) {
       changes = undefined;
       throw error;
     }
   };
 
-  const tellChanges = async (told: Map<InfoHash, 'held' | 'dropped'>): Promise<void> => {
-    const since = new Map<InfoHash, 'held' | 'dropped'>();
-    changes = since;
-    const of = (kind: 'held' | 'dropped'): InfoHash[] =>
-      [...told].filter(([, to]) => to === kind).map(([infoHash]) => infoHash);
-    try {
-      const status = await send('PATCH', jsonWithLists({}, { add: of('held'), remove: of('dropped') }));
-      if (status === 404) changes = undefined;
-    } catch (error) {
-      changes = new Map([...told, ...since]);
-      throw error;
+  const tellChanges = async (since: Changes): Promise<void> => {
+    if (untold === undefined) {
+      sequence += 1;
+      untold = { sequence, changes: since };
+      changes = new Map();
     }
+    const told = untold;
+    const of = (kind: 'held' | 'dropped'): InfoHash[] =>
+      [...told.changes].filter(([, to]) => to === kind).map(([infoHash]) => infoHash);
+    const lists = { add: of('held'), remove: of('dropped') };
+    const status = await send('PATCH', jsonWithLists({ sequence: told.sequence }, lists));
+    untold = undefined;
+    if (LOST.has(status)) changes = undefined;
   };
+
+  /** The whole list is due; not sooner than some time after the last one. */
+  const restMs = (): number =>
+    Math.max(0, toldAllAt + timing.resyncMs * (0.5 + Math.random()) - performance.now());
 
   const run = async (): Promise<void> => {
     let failures = 0;
     await pause.wait(timing.gatherMs, stop.signal);
     while (!stop.signal.aborted) {
       try {
-        if (changes === undefined || changes.size > MAX_BLOBS) await tellAll();
-        else await tellChanges(changes);
+        if (changes === undefined || changes.size > MAX_BLOBS) {
+          await createPause().wait(restMs(), stop.signal);
+          if (stop.signal.aborted) return;
+          await tellAll();
+        } else await tellChanges(changes);
         if (!reachable) log.info({ tracker }, 'the tracker has our inventory again');
         reachable = true;
         failures = 0;

@@ -10,9 +10,10 @@
  *
  * A stream that ends without `e` or `x` was cut, and can be taken up where it stopped.
  */
+
+import { type Encodable, encodeBencode } from '#bencode';
 import { formatMember } from '#multiaddr';
 import { type Digest, digestHex, digestOfHex } from '#oci';
-import { type Encodable, encodeBencode } from './bencode.ts';
 import { type Draft, isDraftable } from './draft.ts';
 import {
   announceKeys,

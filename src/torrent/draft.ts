@@ -8,8 +8,8 @@
  * torrent: what a draft brought is kept for it.
  */
 import { createHash } from 'node:crypto';
+import { encodeBencode } from '#bencode';
 import type { Digest } from '#oci';
-import { encodeBencode } from './bencode.ts';
 import type { InfoHash } from './info-hash.ts';
 import {
   createMetainfo,

@@ -6,8 +6,8 @@
  * doublings as keep the list at 4 MiB.
  */
 import { hash } from 'node:crypto';
+import { type Bencoded, BencodeError, decodeBencode, encodeBencode } from '#bencode';
 import { type Digest, digestHex, digestOfHex } from '#oci';
-import { type Bencoded, BencodeError, decodeBencode, encodeBencode } from './bencode.ts';
 
 /** What a list of leaf hashes is called on the wire. */
 export const LEAVES_MEDIA_TYPE = 'application/vnd.shoal.leaves.v1';

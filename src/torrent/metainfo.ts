@@ -4,9 +4,9 @@
  * A blob of no bytes has metainfo with no pieces; it never needs a swarm.
  */
 import { createHash } from 'node:crypto';
+import { type Bencoded, BencodeError, decodeBencode, type Encodable, encodeBencode } from '#bencode';
 import { formatMember, type MemberAddress, parseMembers } from '#multiaddr';
 import { type Digest, digestHex, digestOfHex } from '#oci';
-import { type Bencoded, BencodeError, decodeBencode, type Encodable, encodeBencode } from './bencode.ts';
 import { firstLeavesBytes } from './first-leaves.ts';
 import type { InfoHash } from './info-hash.ts';
 

@@ -53,7 +53,18 @@ t.test('help: of all, of each command', async (t) => {
   const { code, out } = await shoal(['--help']);
   t.equal(code, 0);
   const names = [...out.matchAll(/^ {2}(\w+) {2,}/gm)].map((match) => match[1] ?? '');
-  t.strictSame(names, ['up', 'origin', 'tracker', 'agent', 'pull', 'torrent', 'status', 'explain', 'config']);
+  t.strictSame(names, [
+    'up',
+    'origin',
+    'tracker',
+    'agent',
+    'pull',
+    'torrent',
+    'status',
+    'swarm',
+    'explain',
+    'config',
+  ]);
   for (const name of names) {
     const help = await shoal([name, '--help']);
     t.equal(help.code, 0, name);
@@ -68,6 +79,7 @@ t.test('mistakes on the command line: exit code 2, one line, and where to look',
     [[], /^Usage: /],
     [['pul'], /^shoal: there is no command 'pul'; did you mean 'pull'\?\nTry 'shoal --help'\.\n$/],
     [['pull'], /^shoal pull: REF is missing\n/],
+    [['swarm', 'sha256:1'], /'sha256:1' is neither a digest such as sha256:… nor an infohash/],
     [['pull', 'a:b', 'c'], /'c' is one argument too many/],
     [['pull', 'UPPER:case'], /'UPPER:case' is no image reference/],
     [['pull', '--agnt', 'x', 'a'], /unknown flag '--agnt'; did you mean --agent\?/],

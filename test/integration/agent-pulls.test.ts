@@ -84,7 +84,10 @@ t.test('shoal explain REF: the blobs of the image and no other', async (t) => {
   await until(async () => (await agent.metric('shoal_cache_blobs')) === 4);
   const table = await runShoal(['explain', 'team/app:v1', '--agent', agent.url]);
   t.equal(table.code, 0, table.stderr);
-  t.match(table.stdout, /^team\/app:v1: fetches of 3 of its 3 blobs are remembered\n/);
+  t.match(
+    table.stdout,
+    /^team\/app:v1: fetches of 3 of its 3 blobs are remembered\nthe slowest: sha256:\S{12}, \d+ ms, .+\n\n/,
+  );
   t.match(table.stdout, /team\/app v1 +\d{4}-.* ms/, 'the manifest');
   t.match(table.stdout, /what clients got\n(?:.*\n)+.* fetch +/);
   const lines = await runShoal(['explain', 'team/app:v1', '--agent', agent.url, '--json']);

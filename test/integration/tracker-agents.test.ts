@@ -25,7 +25,7 @@ t.test('agents that hold a blob are given out, before the origin, and listed', a
   const agent = peerId();
   const caller = { infoHash: blob, peerId: peerId(), port: 7009 };
   const put = await putInventory(tracker.url, agent, { port: 7001, zone: 'eu1/rack7', blobs: [blob] });
-  t.same([put.status, await put.json()], [200, { leaseSeconds: 90, heartbeatSeconds: 30 }]);
+  t.same([put.status, await put.json()], [200, { leaseSeconds: 60, heartbeatSeconds: 30 }]);
   t.same(await announce(tracker.url, caller), ['127.0.0.1:7001', '127.0.0.1:6881']);
   t.same(await announce(tracker.url, { ...caller, infoHash: other }), ['127.0.0.1:6881']);
   t.match(await list(tracker.url), [
@@ -87,9 +87,9 @@ t.test('a lease ends unless a heartbeat renews it', async (t) => {
   const [quiet, alive] = [peerId(), peerId()];
   await putInventory(tracker.url, quiet, { port: 7001, blobs: [blob] });
   await putInventory(tracker.url, alive, { port: 7002, blobs: [blob] });
-  now += 60_000;
-  t.equal((await patch(tracker.url, alive, {})).status, 200);
   now += 40_000;
+  t.equal((await patch(tracker.url, alive, {})).status, 200);
+  now += 30_000;
   await until(() => tracker.tracker.stats().agents === 1);
   t.same(await announce(tracker.url, { infoHash: blob, peerId: peerId(), port: 7009 }), ['127.0.0.1:7002']);
   t.equal((await patch(tracker.url, quiet, {})).status, 404, 'it must tell its whole inventory again');
@@ -156,6 +156,25 @@ t.test('bad inventories are refused with the reason, and nothing changes', async
     'not held, so not freed',
   );
   t.match(await list(tracker.url), [{ peerId: agent, address: '127.0.0.1:7001', blobs: 1 }]);
+});
+
+t.test('whole inventories are taken at a bounded rate; heartbeats are not held up by them', async (t) => {
+  let now = 1_000_000;
+  // The burst is at least the largest inventory: 48 MiB, which the first ones eat up.
+  const limits = { inventoryBytesPerSecond: 1024 ** 2 };
+  const tracker = await trackerHere(t, new Map(), { now: () => now, limits });
+  const early = peerId();
+  t.equal((await putInventory(tracker.url, early, { port: 7001, blobs: [] })).status, 200);
+  const huge = `{"port":7002,"blobs":[]${' '.repeat(24 * 1024 ** 2)}}`;
+  const put = (id: string, body: string): Promise<Response> =>
+    fetch(`${tracker.url}/api/v1/agents/${id}`, { method: 'PUT', body });
+  t.equal((await put(peerId(), huge)).status, 200);
+  const late = peerId();
+  const refused = await put(late, huge);
+  t.same([refused.status, refused.headers.get('retry-after')], [503, '2']);
+  t.equal((await patch(tracker.url, early, {})).status, 200);
+  now += 1_000;
+  t.equal((await put(late, huge)).status, 200);
 });
 
 t.test('a body that is too large, of unknown length or cut off costs nothing', async (t) => {

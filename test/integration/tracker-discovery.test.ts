@@ -24,7 +24,7 @@ const origin = { host: '127.0.0.1', port: 6881, role: 'origin' as const };
 /** As in life, but the pauses are short. */
 const timing = {
   announce: { earlyMs: [40, 40, 40, 40], firstBackoffMs: 20, mostBackoffMs: 80 },
-  inventory: { gatherMs: 10, firstBackoffMs: 20, mostBackoffMs: 80 },
+  inventory: { gatherMs: 10, firstBackoffMs: 20, mostBackoffMs: 80, resyncMs: 20 },
 };
 
 function discover(

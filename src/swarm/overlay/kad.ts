@@ -37,6 +37,8 @@ export interface Kad {
   readonly records: number;
   /** A member that speaks this protocol; it is greeted before it enters the table. */
   meet(peerId: string): void;
+  /** Asks those in the table for the members close to us. */
+  look(signal: AbortSignal): Promise<void>;
   provide(key: string, signal: AbortSignal): Promise<number>;
   withdraw(key: string): Promise<void>;
   /** Peer ids; where they are reached is in the book. */
@@ -145,6 +147,10 @@ export async function startKad(options: {
       const id = peerIdFromString(member);
       const multiaddrs = book.addressesOf(member).map(toMultiaddr);
       dht.onPeerConnect({ id, multiaddrs }).catch(() => undefined);
+    },
+    async look(signal) {
+      // What they answer is met on the way.
+      for await (const _event of dht.getClosestPeers(peerId.toMultihash().bytes, { signal }));
     },
     async provide(key, signal) {
       let told = 0;

@@ -32,6 +32,12 @@ const MAX_ANSWERS = 32;
 /** While fewer members than this were met, those that are introduced are greeted. */
 const ENOUGH_MEMBERS = 20;
 const GREETINGS_AT_ONCE = 4;
+/**
+ * After a member was met while few are in the table of the DHT, it is asked for others: members that start at the same time
+ * may not be ready to answer the first time, and the library would ask again after minutes.
+ */
+const LOOK_AFTER_MS = [300, 2_000, 10_000];
+const LOOK_DEADLINE_MS = 5_000;
 /** Addresses of one name that are tried. */
 const MAX_RESOLVED = 16;
 
@@ -57,6 +63,8 @@ export async function createOverlay(options: {
   let kad: Kad | undefined;
   let lan: Lan | undefined;
 
+  let looks: NodeJS.Timeout[] = [];
+
   const own = (): NodeAddress[] => ownAddresses({ listen: node.address, advertise, peerId });
   const greetingText = (): string => [GREETING, ...own().map((at) => toMultiaddr(at).toString())].join('\n');
 
@@ -68,6 +76,22 @@ export async function createOverlay(options: {
     if (addresses.length === 0) return;
     if (!book.met(member)) met += 1;
     book.learn(member, addresses, true);
+  }
+
+  function meet(member: string): void {
+    if (kad === undefined) return;
+    kad.meet(member);
+    if (kad.table >= ENOUGH_MEMBERS || stopping.signal.aborted) return;
+    for (const timer of looks) clearTimeout(timer);
+    looks = LOOK_AFTER_MS.map((ms) => setTimeout(() => void look(), ms).unref());
+  }
+
+  async function look(): Promise<void> {
+    if (kad === undefined || kad.table === 0 || kad.table >= ENOUGH_MEMBERS) return;
+    const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(LOOK_DEADLINE_MS)]);
+    await kad
+      .look(signal)
+      .catch((error: unknown) => log.debug({ err: error }, 'other members were not learnt'));
   }
 
   async function accept(connection: Connection): Promise<void> {
@@ -83,7 +107,7 @@ export async function createOverlay(options: {
       else writeFrame(connection, YES, found);
       if (greeted) {
         metMember(memberId, question);
-        kad?.meet(memberId);
+        meet(memberId);
       }
       await sent(connection);
     } catch (error) {
@@ -146,7 +170,7 @@ export async function createOverlay(options: {
       if (met >= ENOUGH_MEMBERS || book.met(member)) continue;
       greeting += 1;
       greet(member)
-        .then(() => kad?.meet(member))
+        .then(() => meet(member))
         .catch((error: unknown) => {
           log.debug({ peer: member, err: error }, 'a member was not met');
           book.forget(member);
@@ -191,7 +215,7 @@ export async function createOverlay(options: {
           ),
         greet,
       });
-      for (const { peerId: member } of book.latest()) if (book.met(member)) kad.meet(member);
+      for (const { peerId: member } of book.latest()) if (book.met(member)) meet(member);
     }
     if (mdns !== undefined) {
       const { startLan } = await import('./lan.ts');
@@ -262,6 +286,7 @@ export async function createOverlay(options: {
     status: () => ({ members: book.size, met, table: kad?.table ?? 0, records: kad?.records ?? 0 }),
     async close() {
       stopping.abort();
+      for (const timer of looks) clearTimeout(timer);
       await loaded;
       await lan?.close();
       await kad?.close();

@@ -21,7 +21,7 @@ export interface PeerEvents {
   blockStart(peer: Peer, piece: number, offset: number): Uint8Array | undefined;
   /** A block that we asked for is complete; `stored` when it is where `blockStart` said. */
   blockEnd(peer: Peer, piece: number, offset: number, length: number, stored: boolean): void;
-  /** A batch of bytes was handled: the time to ask for more. */
+  /** A batch of bytes was handled in which blocks ended or pieces were told: the time to ask for more. */
   arrived(peer: Peer): void;
   /** Block bytes were handed to the system. */
   sent(peer: Peer, bytes: number): void;

@@ -93,6 +93,8 @@ export function createPeer(options: PeerOptions): Peer {
   let progressAt = connectedAt;
   let closed = false;
   let expected = false;
+  /** In what is being read blocks ended or pieces were told: only then is there more to ask for. */
+  let mayAskMore = false;
 
   function waste(count: number, what: string): void {
     if (!budget.spend(count, now())) offend(`flood of ${what}`);
@@ -108,6 +110,7 @@ export function createPeer(options: PeerOptions): Peer {
   function tell(bits: Uint8Array | 'all' | 'none'): void {
     if (told) waste(WASTE_BITFIELD, 'bitfields');
     told = true;
+    mayAskMore = true;
     if (!closed) events.pieces(peer, bits);
   }
 
@@ -157,7 +160,8 @@ export function createPeer(options: PeerOptions): Peer {
       events.interested(peer);
     },
     have(piece) {
-      if (!events.have(peer, piece)) waste(WASTE_MESSAGE, 'HAVEs');
+      if (events.have(peer, piece)) mayAskMore = true;
+      else waste(WASTE_MESSAGE, 'HAVEs');
     },
     bitfield: (bits) => tell(bits),
     haveAll: () => tell('all'),
@@ -215,6 +219,7 @@ export function createPeer(options: PeerOptions): Peer {
       progressAt = now();
       down.add(length);
       asked.settle(piece, offset);
+      mayAskMore = true;
       events.blockEnd(peer, piece, offset, length, stored);
     },
   };
@@ -234,6 +239,8 @@ export function createPeer(options: PeerOptions): Peer {
     }
     if (closed) return;
     uploads.pump();
+    if (!mayAskMore) return;
+    mayAskMore = false;
     events.arrived(peer);
   }
 

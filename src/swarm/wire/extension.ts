@@ -3,7 +3,7 @@
  * that a client which has only a magnet link can get the info dictionary from us. We never ask
  * for metadata: ours came with the blob.
  */
-import { type BencodeValue, decodeBencode, encodeBencode } from './bencode.ts';
+import { type Bencoded, BencodeError, decodeBencodeLoosely, encodeBencode } from '#bencode';
 import { writeExtendedHeader } from './messages.ts';
 import { WireError } from './wire-error.ts';
 
@@ -49,26 +49,38 @@ export function encodeExtendedHandshake(offer: {
   readonly client: string;
   readonly metadataBytes: number;
 }): Buffer {
-  const dictionary = new Map<string, BencodeValue>([
-    ['m', new Map<string, BencodeValue>([['ut_metadata', OUR_METADATA_ID]])],
-    ['metadata_size', offer.metadataBytes],
-    ['reqq', offer.requestQueue],
-    ['v', Buffer.from(offer.client)],
-  ]);
-  if (offer.port !== undefined) dictionary.set('p', offer.port);
-  if (offer.seed) dictionary.set(SEED_KEY, 1);
-  if (offer.zone !== undefined) dictionary.set(ZONE_KEY, Buffer.from(offer.zone));
-  return frame(0, encodeBencode(dictionary));
+  const dictionary = encodeBencode({
+    m: { ut_metadata: OUR_METADATA_ID },
+    metadata_size: offer.metadataBytes,
+    ...(offer.port !== undefined && { p: offer.port }),
+    reqq: offer.requestQueue,
+    ...(offer.seed && { [SEED_KEY]: 1 }),
+    ...(offer.zone !== undefined && { [ZONE_KEY]: offer.zone }),
+    v: offer.client,
+  });
+  return frame(0, dictionary);
 }
 
-function numberIn(value: BencodeValue | undefined, from: number, to: number): number | undefined {
+/** @throws WireError when it is no dictionary */
+function dictionaryIn(payload: Uint8Array, what: string): ReadonlyMap<string, Bencoded> {
+  let value: Bencoded;
+  try {
+    value = decodeBencodeLoosely(payload);
+  } catch (error) {
+    if (error instanceof BencodeError) throw new WireError(`${what}: ${error.message}`);
+    throw error;
+  }
+  if (!(value instanceof Map)) throw new WireError(`${what} is not a dictionary`);
+  return value;
+}
+
+function numberIn(value: Bencoded | undefined, from: number, to: number): number | undefined {
   return typeof value === 'number' && value >= from && value <= to ? value : undefined;
 }
 
 /** Parses a peer's extended handshake. Unknown or absurd entries are left out; broken bencoding throws WireError. */
 export function decodeExtendedHandshake(payload: Uint8Array): ExtendedHandshake {
-  const { value } = decodeBencode(payload);
-  if (!(value instanceof Map)) throw new WireError('extended handshake is not a dictionary');
+  const value = dictionaryIn(payload, 'extended handshake');
   const names = value.get('m');
   const port = numberIn(value.get('p'), 1, 65_535);
   const requestQueue = numberIn(value.get('reqq'), 1, 1_000_000);
@@ -94,8 +106,7 @@ export interface MetadataRequest {
 /** Parses a message under our `ut_metadata` id; undefined for what we did not ask for (data, reject). */
 export function decodeMetadataMessage(extendedId: number, payload: Uint8Array): MetadataRequest | undefined {
   if (extendedId !== OUR_METADATA_ID) return undefined;
-  const { value } = decodeBencode(payload);
-  if (!(value instanceof Map)) throw new WireError('metadata message is not a dictionary');
+  const value = dictionaryIn(payload, 'metadata message');
   const piece = numberIn(value.get('piece'), 0, 0xffff_ffff);
   if (piece === undefined) throw new WireError('metadata message without a piece');
   return value.get('msg_type') === 0 ? { piece } : undefined;
@@ -103,20 +114,12 @@ export function decodeMetadataMessage(extendedId: number, payload: Uint8Array): 
 
 /** One piece of the info dictionary as a whole message, under the id that the peer chose. */
 export function encodeMetadataPiece(metadataId: number, piece: number, info: Uint8Array): Buffer {
-  const dictionary = new Map<string, BencodeValue>([
-    ['msg_type', 1],
-    ['piece', piece],
-    ['total_size', info.length],
-  ]);
+  const dictionary = encodeBencode({ msg_type: 1, piece, total_size: info.length });
   const start = piece * METADATA_PIECE_BYTES;
-  return frame(metadataId, encodeBencode(dictionary), info.subarray(start, start + METADATA_PIECE_BYTES));
+  return frame(metadataId, dictionary, info.subarray(start, start + METADATA_PIECE_BYTES));
 }
 
 /** The refusal of a metadata request. */
 export function encodeMetadataReject(metadataId: number, piece: number): Buffer {
-  const dictionary = new Map<string, BencodeValue>([
-    ['msg_type', 2],
-    ['piece', piece],
-  ]);
-  return frame(metadataId, encodeBencode(dictionary));
+  return frame(metadataId, encodeBencode({ msg_type: 2, piece }));
 }

@@ -9,7 +9,6 @@
  *
  * Block payloads are copied once, from the receive buffer to where `blockStart` says.
  */
-export { type BencodeValue, decodeBencode, encodeBencode } from './bencode.ts';
 export { createDecoder, type Decoder, type DecoderLimits, type WireEvents } from './decoder.ts';
 export {
   decodeExtendedHandshake,

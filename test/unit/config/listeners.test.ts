@@ -138,6 +138,7 @@ t.test('the agent: every flag arrives', async (t) => {
   t.strictSame(agentConfig(resolveOptions(agentOptions, { flags }).values), {
     lazy: { maxRangeBytes: 4 * 1024 ** 2, memoryBytes: 64 * 1024 ** 2, wholeAfterShare: 0.25 },
     origins: ['http://a:5000', 'http://b:5000'],
+    originOrder: 'spread',
     listen: { host: '127.0.0.1', port: 5001 },
     data: 'd',
     transports: ['libp2p', 'tcp'],

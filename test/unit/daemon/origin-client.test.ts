@@ -3,6 +3,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { createOriginClient, type OriginClient } from '../../../daemon/origin-client.ts';
+import { orderFor } from '../../../daemon/origin-order.ts';
 import { toRepository } from '../../../daemon/repository.ts';
 import { createHttpClient } from '../../../src/http/client.ts';
 import { type Digest, sha256DigestOf } from '../../../src/oci/digest.ts';
@@ -121,7 +122,7 @@ t.test('an origin that cannot be reached is left alone for a while', async (t) =
   const good = await serve(t, answerWith(200, body));
   await origin.close();
   const asked = await client(t, [origin.url, good.url]);
-  await asked.smallBlob(repository, digest, 1024, {});
+  await asked.manifest(repository, 'v1', { accept: 'a' });
   t.same(asked.status(), [
     { url: origin.url, reachable: false },
     { url: good.url, reachable: true },
@@ -129,6 +130,68 @@ t.test('an origin that cannot be reached is left alone for a while', async (t) =
   const alone = await client(t, [origin.url]);
   await t.rejects(alone.blobSize(repository, digest, {}), { code: 'UNAVAILABLE' });
   await t.rejects(alone.blobSize(repository, digest, {}), { message: /unreachable a moment ago/ });
+});
+
+t.test(
+  'a silent origin is passed over when another can be asked, and slow work of one that lives is waited for',
+  async (t) => {
+    const silent = await serve(t, () => undefined);
+    const good = await serve(t, answerWith(200, body));
+    const asked = await client(t, [silent.url, good.url]);
+    t.match(await asked.manifest(repository, 'v1', { accept: 'a' }), { digest });
+    t.same(silent.seen, ['GET /v2/team/app/manifests/v1?ns=docker.io', 'GET /healthz']);
+    t.same(asked.status(), [
+      { url: silent.url, reachable: false },
+      { url: good.url, reachable: true },
+    ]);
+    t.match(await asked.manifest(repository, 'v1', { accept: 'a' }), { digest });
+    t.equal(silent.seen.length, 2, 'it is left alone for a while');
+
+    const slow = await serve(t, async (request, response) => {
+      // Longer than the patience with one that gives no sign of life.
+      if (request.url !== '/healthz') await new Promise((resolve) => setTimeout(resolve, 950));
+      answerWith(200, body)(request, response);
+    });
+    const patient = await client(t, [slow.url, good.url]);
+    const before = good.seen.length;
+    t.match(await patient.manifest(repository, 'v1', { accept: 'a' }), { digest });
+    t.equal(good.seen.length, before, 'nobody else was asked');
+  },
+);
+
+t.test('an origin that is only busy is waited for when nobody else has an answer', async (t) => {
+  const busy = await serve(t, async (_request, response) => {
+    await new Promise((resolve) => setTimeout(resolve, 1_400));
+    answerWith(200, body)(_request, response);
+  });
+  const dead = await serve(t, answerWith(200, body));
+  await dead.close();
+  const http = await createHttpClient({ connectTimeoutMs: 1_000, stallTimeoutMs: 10_000 });
+  t.teardown(() => http.close());
+  const asked = createOriginClient({ origins: [busy.url, dead.url], http, bare: http, log });
+  t.match(await asked.manifest(repository, 'v1', { accept: 'a' }), { digest });
+  // While it is left alone, too.
+  t.match(await asked.manifest(repository, 'v1', { accept: 'a' }), { digest });
+});
+
+t.test('what digests name is spread over the origins, the same for every agent, a tag never', async (t) => {
+  const origins = [0, 1, 2].map((number) => ({ url: `http://origin${number}` }));
+  const paths = Array.from(
+    { length: 300 },
+    (_, number) => `blobs/${sha256DigestOf(Buffer.from(`${number}`))}`,
+  );
+  const first = (path: string, list = origins): string | undefined => orderFor(list, path, 'spread')[0]?.url;
+  const counts = origins.map(({ url }) => paths.filter((path) => first(path) === url).length);
+  t.ok(
+    counts.every((count) => count > 50),
+    `${counts}`,
+  );
+  const reversed = [...origins].reverse();
+  t.ok(paths.every((path) => first(path) === first(path, reversed)));
+  const fewer = origins.slice(0, 2);
+  t.ok(paths.every((path) => first(path) === 'http://origin2' || first(path) === first(path, fewer)));
+  t.same(orderFor(origins, 'manifests/v1', 'spread'), origins);
+  t.ok(paths.every((path) => orderFor(origins, path, 'listed') === origins));
 });
 
 t.test('an origin that accepts and never answers is given up', async (t) => {

@@ -74,9 +74,6 @@ function watched(options: Partial<PeerOptions> = {}): Watched {
   return { peer, them: dialled, offences, heard, clock };
 }
 
-const arrived = ({ heard }: Watched, times: number): Promise<void> =>
-  until(() => heard.filter((name) => name === 'arrived').length >= times, 'the messages');
-
 t.test('who asks and does not take the answer loses its connection and frees the memory', async (t) => {
   const memory = createSendMemory(1 << 24);
   const one = watched({ memory });
@@ -89,11 +86,32 @@ t.test('who asks and does not take the answer loses its connection and frees the
   t.notOk(one.peer.closed, 'it has its time');
   // Keep-alives do not help.
   one.them.write([Buffer.alloc(4)]);
-  await arrived(one, 2);
+  await until(() => one.them.unsent === 0, 'the keep-alive');
+  await new Promise(setImmediate);
   one.clock.now += 2_000;
   one.peer.tick(one.clock.now);
   t.strictSame(one.offences, ['does not take what it asked for']);
 });
+
+t.test(
+  'there is more to ask for when pieces were told or blocks ended, and not with each read',
+  async (t) => {
+    const one = watched();
+    const asked = (): number => one.heard.filter((name) => name === 'arrived').length;
+    const send = async (...messages: Buffer[]): Promise<void> => {
+      one.them.write([Buffer.concat(messages)]);
+      await until(() => one.them.unsent === 0, 'the messages');
+      await new Promise(setImmediate);
+    };
+    await send(INTERESTED, Buffer.alloc(4));
+    t.equal(asked(), 0);
+    await send(message(14), message(4, [7]), message(4, [8]));
+    t.equal(asked(), 1, 'once a read');
+    one.peer.request(7, 0, BLOCK_BYTES);
+    await send(message(7, [7, 0], Buffer.alloc(BLOCK_BYTES)));
+    t.equal(asked(), 2, 'although the block took some reads');
+  },
+);
 
 t.test('answers that are small are bounded too', async (t) => {
   const one = watched();

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
+import { encodeBencode } from '#bencode';
 import { sha256DigestOf } from '#oci';
 import {
   createLeaves,
@@ -14,7 +15,6 @@ import {
   parseLeaves,
   pieceLengthFor,
 } from '#torrent';
-import { encodeBencode } from '../../../src/torrent/bencode.ts';
 
 const KIB = 1024;
 const GIB = 1024 ** 3;

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
+import { type Bencoded, BencodeError, decodeBencode, type Encodable, encodeBencode } from '#bencode';
 import { sha256DigestOf } from '#oci';
 import {
   createMetainfo,
@@ -12,13 +13,6 @@ import {
   pieceLengthFor,
   pieceSize,
 } from '#torrent';
-import {
-  type Bencoded,
-  BencodeError,
-  decodeBencode,
-  type Encodable,
-  encodeBencode,
-} from '../../../src/torrent/bencode.ts';
 
 const MIB = 1024 ** 2;
 

@@ -219,7 +219,14 @@ export async function createLibp2pNode(options: Libp2pOptions): Promise<Libp2pNo
       const limits = { maxInboundStreams: maxStreams, maxOutboundStreams: maxStreams };
       await registrar.handle(protocol, async (stream) => accept(released(stream)), limits);
     },
-    parts: { ...parts, registrar },
+    // One by one: libp2p's own object answers only when it is asked for a part.
+    parts: {
+      peerId: parts.peerId,
+      privateKey: parts.privateKey,
+      events: parts.events,
+      logger: parts.logger,
+      registrar,
+    },
     close: async () => {
       await node.stop();
     },
