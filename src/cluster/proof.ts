@@ -55,7 +55,9 @@ export function signProof(key: KeyObject, request: SignedRequest, body: string, 
 }
 
 /** Why a proof is not taken. */
-export class ProofError extends Error {}
+export class ProofError extends Error {
+  override readonly name = 'ProofError';
+}
 
 export interface Proofs {
   /** Answers with the hash that the body must have. @throws ProofError */

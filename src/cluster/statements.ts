@@ -20,7 +20,9 @@ export interface Member {
 }
 
 /** A statement that is not what it should be; the message is for people and holds nothing of it. */
-export class StatementError extends Error {}
+export class StatementError extends Error {
+  override readonly name = 'StatementError';
+}
 
 const ALGORITHM = 'EdDSA';
 const MAX_TEXT = 2_048;

@@ -5,9 +5,7 @@ import t, { type Test } from 'tap';
 import { signRevocation } from '#cluster';
 import { createIdentity, type Identity } from '#swarm';
 import { parseMetainfo } from '#torrent';
-import { signingKey } from '../../src/cluster/keys.ts';
-import { bodyHash, signProof } from '../../src/cluster/proof.ts';
-import { makeCluster, type TestCluster } from '../support/cluster.ts';
+import { announceAs, makeCluster, signed, type TestCluster, textOf } from '../support/cluster.ts';
 import {
   agentHere,
   type Member,
@@ -43,33 +41,6 @@ async function memberHere(t: Test, { cluster, origin }: World, config: Parameter
     bittorrentListen: 'off',
     ...config,
   });
-}
-
-/** The headers of a request as a member signs it. */
-function signed(
-  identity: Identity,
-  statement: string,
-  url: string,
-  options: { readonly method?: string; readonly body?: string; readonly now?: number } = {},
-): Record<string, string> {
-  const { method = 'GET', body = '', now = Date.now() } = options;
-  const { host, pathname, search } = new URL(url);
-  const request = { method, host, target: `${pathname}${search}`, statement };
-  const proof = signProof(signingKey(identity), request, bodyHash([body]), now);
-  return { 'shoal-membership': statement, 'shoal-proof': proof };
-}
-
-async function textOf(url: string, init: RequestInit = {}): Promise<{ status: number; text: string }> {
-  const response = await fetch(url, init);
-  return { status: response.status, text: await response.text() };
-}
-
-/** An announce as an ordinary client makes it. */
-async function announce(url: string, infoHash: string, passkey?: string): Promise<string> {
-  const hash = infoHash.replace(/../g, '%$&');
-  const key = passkey === undefined ? '' : `&passkey=${passkey}`;
-  const query = `info_hash=${hash}&peer_id=${'-XX0000-abcdefghijkl'}&port=7000&left=1&compact=1${key}`;
-  return (await textOf(`${url}/announce?${query}`)).text;
 }
 
 /** The blob's metainfo, as a member gets it. */
@@ -119,7 +90,7 @@ t.test('a stranger gets no metainfo, no list of peers and no byte', async (t) =>
   t.match(await textOf(`${url}/v2/team/app/_shoal/leaves/${digest}`), { status: 403 });
   t.match(await textOf(`${url}/api/v1/torrents/${metainfo.infoHash}`), { status: 401 });
   t.match(await textOf(`${url}/api/v1/torrents/${metainfo.infoHash}/announce?passkey=x`), { status: 401 });
-  t.match(await announce(url, metainfo.infoHash), /failure reason.*passkey/);
+  t.match(await announceAs(url, metainfo.infoHash), /failure reason.*passkey/);
   const afar = { headers: { 'x-forwarded-for': '192.0.2.7' } };
   for (const where of [`/v2/team/app/blobs/${digest}`, '/v2/', '/v2/_catalog', '/v2/team/app/tags/list']) {
     t.match(await textOf(`${url}${where}`, afar), { status: 403 }, where);
@@ -156,15 +127,19 @@ t.test('a forged, a foreign and an expired passkey open nothing; a good one does
   const digest = await pushBlob(url, 'team/app', someBytes(LAYER_BYTES));
   const other = await pushBlob(url, 'team/app', someBytes(LAYER_BYTES));
   const { metainfo, passkey } = await metainfoFor(here, digest);
-  t.match(await announce(url, metainfo.infoHash, passkey), /5:peers/);
+  t.match(await announceAs(url, metainfo.infoHash, passkey), /5:peers/);
   const flipped = `${passkey.slice(0, -1)}${passkey.endsWith('A') ? 'Q' : 'A'}`;
-  t.match(await announce(url, metainfo.infoHash, flipped), /failure reason/, 'forged');
-  t.match(await announce(url, metainfo.infoHash, 'A'.repeat(passkey.length)), /failure reason/);
+  t.match(await announceAs(url, metainfo.infoHash, flipped), /failure reason/, 'forged');
+  t.match(await announceAs(url, metainfo.infoHash, 'A'.repeat(passkey.length)), /failure reason/);
   const foreign = (await metainfoFor(here, other)).passkey;
-  t.match(await announce(url, metainfo.infoHash, foreign), /failure reason/, "another blob's");
+  t.match(await announceAs(url, metainfo.infoHash, foreign), /failure reason/, "another blob's");
   const later = Buffer.from(passkey, 'base64url');
   later.writeUInt32BE(later.readUInt32BE() + 86_400);
-  t.match(await announce(url, metainfo.infoHash, later.toString('base64url')), /failure reason/, 'prolonged');
+  t.match(
+    await announceAs(url, metainfo.infoHash, later.toString('base64url')),
+    /failure reason/,
+    'prolonged',
+  );
   // The blob's own URL in metainfo, as a web seed, has one too.
   const { bytes } = await metainfoFor(here, digest);
   const seed = /\/v2\/team\/app\/blobs\/sha256:[0-9a-f]{64}\?passkey=[\w-]{70}/.exec(
@@ -277,7 +252,7 @@ t.test(
     const digest = await pushBlob(origin.url, 'team/app', someBytes(LAYER_BYTES));
     const { identity, metainfo, passkey } = await metainfoFor(here, digest);
     const membership = await cluster.membership(identity.peerId);
-    t.match(await announce(origin.url, metainfo.infoHash, passkey), /5:peers/);
+    t.match(await announceAs(origin.url, metainfo.infoHash, passkey), /5:peers/);
     const revoke = async (subject: string) => {
       const statement = await signRevocation(cluster.key, subject, Date.now());
       const body = JSON.stringify({ statement });
@@ -296,7 +271,7 @@ t.test(
     const asks = async (url: string) =>
       textOf(where(url), { headers: signed(identity, membership, where(url)) });
     t.match(await asks(origin.url), { status: 401, text: /revoked/ });
-    t.match(await announce(origin.url, metainfo.infoHash, passkey), /failure reason/);
+    t.match(await announceAs(origin.url, metainfo.infoHash, passkey), /failure reason/);
     // The agent itself: it hears of it with its next answer, and says so.
     const peerId = agent.agent.peerAddress?.peerId ?? '';
     await revoke(peerId);
@@ -316,7 +291,7 @@ t.test(
     const data = await makeFolder(t);
     const origin = await originHere(t, {
       ...{ admission: 'token', clusterKeyFile: cluster.keyFile, bittorrentListen: 'off', data },
-      membershipLifetimeMs: 3_000,
+      membershipLifetimeMs: 6_000,
     });
     const joinTokenFile = await cluster.joinToken();
     const agent = await agentHere(t, [origin.url], {

@@ -167,12 +167,12 @@ t.test('a libp2p node without membership gets no stream, whatever it tries', asy
 
 t.test('a connection ends with the membership, or goes on with a newer one', async (t) => {
   const cluster = await makeCluster(t);
-  const short = (peerId: string) => cluster.membership(peerId, { lifetimeMs: 2_000 });
+  const short = (peerId: string) => cluster.membership(peerId, { lifetimeMs: 4_000 });
   const slow = { uploadRateBytesPerSecond: 60_000 };
   const seed = await member(t, cluster, { seeds: true, ...slow });
   const renewing = await member(t, cluster, { shown: short });
   const ending = await member(t, cluster, { shown: short });
-  renewing.membership.shown = await cluster.membership(renewing.identity.peerId, { lifetimeMs: 2_000 });
+  renewing.membership.shown = await cluster.membership(renewing.identity.peerId, { lifetimeMs: 4_000 });
   const [kept, lost] = [begin(renewing, seed), begin(ending, seed)];
   await until(() => seed.swarm.peers().length === 2, 'both are connected');
   renewing.membership.shown = await cluster.membership(renewing.identity.peerId);

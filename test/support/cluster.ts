@@ -4,7 +4,9 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Test } from 'tap';
 import { type ClusterKey, clusterKeyFile, createJoinToken, initCluster, signMembership } from '#cluster';
-import type { SwarmMembership } from '#swarm';
+import type { Identity, SwarmMembership } from '#swarm';
+import { signingKey } from '../../src/cluster/keys.ts';
+import { bodyHash, signProof } from '../../src/cluster/proof.ts';
 import { makeFolder } from './in-process.ts';
 
 export interface TestCluster {
@@ -64,4 +66,32 @@ export function testMembership(check: SwarmMembership['check'], shown: string | 
     },
   };
   return membership;
+}
+
+/** The headers of a request as a member signs it. */
+export function signed(
+  identity: Identity,
+  statement: string,
+  url: string,
+  options: { readonly method?: string; readonly body?: string; readonly now?: number } = {},
+): Record<string, string> {
+  const { method = 'GET', body = '', now = Date.now() } = options;
+  const { host, pathname, search } = new URL(url);
+  const request = { method, host, target: `${pathname}${search}`, statement };
+  const proof = signProof(signingKey(identity), request, bodyHash([body]), now);
+  return { 'shoal-membership': statement, 'shoal-proof': proof };
+}
+
+/** Status and body of an answer. */
+export async function textOf(url: string, init: RequestInit = {}): Promise<{ status: number; text: string }> {
+  const response = await fetch(url, init);
+  return { status: response.status, text: await response.text() };
+}
+
+/** An announce as an ordinary client makes it. */
+export async function announceAs(url: string, infoHash: string, passkey?: string): Promise<string> {
+  const hash = infoHash.replace(/../g, '%$&');
+  const key = passkey === undefined ? '' : `&passkey=${passkey}`;
+  const query = `info_hash=${hash}&peer_id=${'-XX0000-abcdefghijkl'}&port=7000&left=1&compact=1${key}`;
+  return (await textOf(`${url}/announce?${query}`)).text;
 }
