@@ -43,8 +43,9 @@ t.test('the swarm has every piece: the client notices nothing', async (t) => {
 });
 
 t.test('nobody has the rest: cut, 503 for the next try, and resumed when the origin is back', async (t) => {
-  const origin = await startProgram(t, 'origin', ['--upload-rate', '3MiB/s']);
+  const origin = await startProgram(t, 'origin');
   const agent = await agentHere(t, [origin.url], {
+    downloadRateBytesPerSecond: 3 * MIB,
     fallback: {
       stallMs: 60_000,
       firstPieceMs: 60_000,

@@ -22,11 +22,12 @@ const namesIn = (text: string): string[] =>
   [...text.matchAll(/^# TYPE (shoal_\w+) /gm)].map(([, name = '']) => name).sort();
 
 t.test('README lists the metrics of every program, no more and no less', async (t) => {
-  // With admission, which has metrics of its own.
+  // With admission and trackerless discovery, which have metrics of their own.
   const cluster = await makeCluster(t);
   const joinTokenFile = await cluster.joinToken();
   const origin = await originHere(t, { admission: 'token', clusterKeyFile: cluster.keyFile });
-  const agent = await agentHere(t, [origin.url], { admission: 'token', joinTokenFile });
+  const discovery = { dht: true, mdns: undefined, bootstrap: [] };
+  const agent = await agentHere(t, [origin.url], { admission: 'token', joinTokenFile, discovery });
   const metrics = createMetrics();
   const tracker = await startTracker(
     {

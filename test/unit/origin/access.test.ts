@@ -98,17 +98,6 @@ t.test('rules that cannot be used', async (t) => {
   t.equal(configured({}), undefined);
 });
 
-t.test(
-  'a listener beyond the loopback needs access, or an explicit open; peers still need open',
-  async (t) => {
-    const rule = { 'access-rules': ['subject=anonymous actions=pull'] };
-    const off = { 'peer-listen': ['off'], 'bittorrent-listen': ['off'] };
-    t.ok(configured({ ...rule, ...off, listen: ['0.0.0.0:5000'], 'udp-listen': ['0.0.0.0:6969'] }));
-    t.match(problemsOf({ ...off, listen: ['0.0.0.0:5000'] })[0], /^listen:/);
-    t.match(problemsOf({ ...rule, listen: ['0.0.0.0:5000'] })[0], /^peer\.listen: /);
-  },
-);
-
 t.test('user files', async (t) => {
   const users = parseHtpasswd(`# people\n\nann:${HASH}\r\nbob:$2b$12$${'b'.repeat(53)}\n`, 'f');
   t.same([...users.keys()], ['ann', 'bob']);
