@@ -33,7 +33,7 @@ export interface Asks {
   /** The offers for a blob, the best first; of `size` bytes when that is known. Never rejects. */
   metainfo(digest: Digest, size: number | undefined): Promise<readonly Offer[]>;
   /** The blob turned out to be this offer's: who offered another lied. */
-  proved(right: Offer, offers: readonly Offer[]): void;
+  proved(right: Offer, offers: Iterable<Offer>): void;
   /** Its pieces are not the blob: who offered it lied. */
   disproved(wrong: Offer): void;
 }

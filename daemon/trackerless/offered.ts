@@ -33,15 +33,20 @@ interface OfferedBlob {
 export async function fetchOffered(blob: OfferedBlob): Promise<boolean> {
   const { members, digest, size } = blob;
   const offers = await members.metainfo(digest, size);
+  /** Whoever made another offer lied too, once one is proved; nobody is told of twice. */
+  const undecided = new Set(offers);
   let failure: unknown;
   for (const offer of offers.slice(0, MAX_OFFERS)) {
     try {
       await fetchBy(offer, blob);
-      members.proved(offer, offers);
+      members.proved(offer, undecided);
       return true;
     } catch (error) {
       failure = error;
-      if (isWrong(error)) members.disproved(offer);
+      if (isWrong(error)) {
+        undecided.delete(offer);
+        members.disproved(offer);
+      }
       await discard(offer, blob);
     }
   }
