@@ -18,6 +18,7 @@ import {
   stat,
 } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder } from '#durable';
 import { NodeSetupError } from './error.ts';
 
 /** Configuration is far smaller; what is larger is no configuration. */
@@ -158,13 +159,4 @@ async function makeFolders(base: string, folder: string): Promise<void> {
   const parent = await stat(path.dirname(folder));
   if (parent.uid !== process.getuid?.()) await chown(folder, parent.uid, parent.gid);
   await syncFolder(path.dirname(folder));
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -11,10 +11,10 @@ import {
   type KeyObject,
   randomBytes,
 } from 'node:crypto';
-import { mkdir, open, readFile, rename, stat } from 'node:fs/promises';
-import path from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { ConfigError } from '#config';
+import { writeDurably } from '#durable';
 import type { Logger } from '#telemetry';
 
 export interface SigningKey {
@@ -55,7 +55,7 @@ export async function openKeys(file: string, log: Logger, now = Date.now()): Pro
     const keep = stored.filter(
       (each) => now - Date.parse(each.createdAt) <= ROTATE_AFTER_MS + LONGEST_LIFE_MS || each === stored[1],
     );
-    await write(file, JSON.stringify({ keys: keep }, null, 2));
+    await writeDurably(file, JSON.stringify({ keys: keep }, null, 2));
     log.info({ file, kid: keep[0]?.kid }, 'new signing key');
     return keep.map(toKey);
   }
@@ -99,20 +99,4 @@ function toKey({ kid, createdAt, key }: Stored): SigningKey {
     macKey: new Uint8Array(hkdfSync('sha256', seed, '', 'shoal passkey', 32)),
     createdAt: Date.parse(createdAt),
   };
-}
-
-async function write(file: string, text: string): Promise<void> {
-  const folder = path.dirname(file);
-  await mkdir(folder, { recursive: true });
-  const handle = await open(`${file}.tmp`, 'w', 0o600);
-  try {
-    await handle.chmod(0o600);
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.tmp`, file);
-  const directory = await open(folder, 'r');
-  await directory.sync().finally(() => directory.close());
 }

@@ -6,8 +6,9 @@
  *     uploads/<id>              pushes that are not yet blobs (uploads.ts)
  *     quarantine/<hex>.<n>      files that changed behind our back
  */
-import { mkdir, open, readdir, rename } from 'node:fs/promises';
+import { mkdir, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder } from '#durable';
 import { type Digest, type DigestAlgorithm, digestAlgorithm, digestHex } from '#oci';
 
 const ALGORITHMS = ['sha256', 'sha512'] as const satisfies readonly DigestAlgorithm[];
@@ -58,14 +59,4 @@ export async function openLayout(root: string): Promise<Layout> {
       await rename(blob(digest), path.join(root, 'quarantine', `${digestHex(digest)}.${Date.now()}`));
     },
   };
-}
-
-/** Makes the names in a folder durable. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder } from '#durable';
 import { asStoreError, BlobStoreError } from './errors.ts';
-import { syncFolder } from './layout.ts';
 import type { BlobWriter, WriterOptions } from './port.ts';
 import { createWriter, type WriterOwner } from './writer.ts';
 

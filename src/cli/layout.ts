@@ -4,8 +4,9 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder, writeDurably } from '#durable';
 import { type Digest, digestAlgorithm, digestHex, type ManifestDescriptor } from '#oci';
 import { CommandError } from './errors.ts';
 import type { BlobSink } from './registry.ts';
@@ -30,6 +31,8 @@ export interface Layout {
 }
 
 const REF_NAME = 'org.opencontainers.image.ref.name';
+/** As any program writes files; a layout is there to be handed on. */
+const FOR_ALL = { mode: 0o666 };
 
 interface Index {
   readonly schemaVersion: 2;
@@ -40,7 +43,7 @@ interface Index {
 export async function openLayout(folder: string): Promise<Layout> {
   // The folder of sha256 is a part of every layout; another algorithm's is made with its first blob.
   await mkdir(path.join(folder, 'blobs', 'sha256'), { recursive: true });
-  await writeDurably(path.join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n');
+  await writeDurably(path.join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n', FOR_ALL);
   const fileOf = (digest: Digest): string =>
     path.join(folder, 'blobs', digestAlgorithm(digest), digestHex(digest));
   const roomFor = async (digest: Digest): Promise<string> => {
@@ -56,13 +59,19 @@ export async function openLayout(folder: string): Promise<Layout> {
       return info?.size === size && (await hashFile(file, digest)).digest('hex') === digestHex(digest);
     },
     sink: async (digest) => openSink(await roomFor(digest), digest),
-    put: async (digest, bytes) => writeDurably(await roomFor(digest), bytes),
+    async put(digest, bytes) {
+      await writeDurably(await roomFor(digest), bytes, FOR_ALL);
+    },
     async name(descriptor, name) {
       const file = path.join(folder, 'index.json');
       const index = await readIndex(file);
       const others = index.manifests.filter((entry) => entry.annotations?.[REF_NAME] !== name);
       const entry = { ...descriptor, annotations: { [REF_NAME]: name } };
-      await writeDurably(file, `${JSON.stringify({ ...index, manifests: [...others, entry] }, null, 2)}\n`);
+      await writeDurably(
+        file,
+        `${JSON.stringify({ ...index, manifests: [...others, entry] }, null, 2)}\n`,
+        FOR_ALL,
+      );
     },
   };
 }
@@ -111,21 +120,4 @@ async function readIndex(file: string): Promise<Index> {
     // Said below, for both ways of being wrong.
   }
   throw new CommandError(`${file} is no OCI index: choose an empty folder for --oci-layout`);
-}
-
-async function writeDurably(file: string, content: string | Uint8Array): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`;
-  try {
-    await writeFile(temporary, content, { flush: true });
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  await syncFolder(path.dirname(file));
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  await handle.sync().finally(() => handle.close());
 }

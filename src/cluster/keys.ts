@@ -16,9 +16,9 @@ import { privateKeyFromProtobuf } from '@libp2p/crypto/keys';
 import { peerIdFromString } from '@libp2p/peer-id';
 import { z } from 'zod';
 import { ConfigError } from '#config';
+import { writeDurably } from '#durable';
 import { isPeerId } from '#multiaddr';
 import type { Identity } from '#swarm';
-import { writeDurably } from './durable.ts';
 
 export interface ClusterKey {
   /** The name of the cluster: its public key, base64url. */

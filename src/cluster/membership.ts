@@ -9,12 +9,12 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { ConfigError } from '#config';
+import { writeDurably } from '#durable';
 import type { HttpClient } from '#http';
 import type { Identity } from '#swarm';
 import type { Logger } from '#telemetry';
 import { withMembership } from './client.ts';
 import { type Cluster, createCluster } from './cluster.ts';
-import { writeDurably } from './durable.ts';
 import { isClusterId, signingKey } from './keys.ts';
 import { bodyHash, PROOF_HEADER, signProof } from './proof.ts';
 import {

@@ -1,7 +1,7 @@
 /** The key by which a member is known: made once, kept in a file that only its owner can read. */
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { writeDurably } from '#durable';
 import type { Identity } from '../../port.ts';
 
 /** Loaded only when a key is wanted: few commands need one. */
@@ -57,30 +57,5 @@ async function readKept(file: string): Promise<Identity | undefined> {
     return await identityOf(bytes);
   } catch (error) {
     throw new Error(`${file} is not a key of libp2p`, { cause: error });
-  }
-}
-
-async function writeDurably(file: string, bytes: Uint8Array): Promise<void> {
-  const folder = path.dirname(file);
-  await mkdir(folder, { recursive: true });
-  const partial = `${file}.${randomBytes(4).toString('hex')}`;
-  try {
-    const handle = await open(partial, 'wx', 0o600);
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(partial, file);
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
-  }
-  const directory = await open(folder);
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
   }
 }
