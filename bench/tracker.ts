@@ -22,7 +22,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort } from '../test/support/shoal.ts';
+import { freePort } from '../test/support/ports.ts';
 import { whenInterrupted } from './measure/interrupted.ts';
 import { numberOf, readOptions } from './measure/options.ts';
 import { cpuSeconds, memoryMib } from './measure/program.ts';

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../../test/support/shoal.ts';
+import { freePort } from '../../test/support/ports.ts';
 import { createNetwork, type Network } from '../fanout/network.ts';
 import { cpuSeconds } from '../measure/program.ts';
 import type { Orders } from './node.ts';

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../../test/support/shoal.ts';
+import { freePort } from '../../test/support/ports.ts';
 import { whenInterrupted } from './interrupted.ts';
 import { untilReady } from './ready.ts';
 

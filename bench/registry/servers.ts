@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../../test/support/shoal.ts';
+import { freePort } from '../../test/support/ports.ts';
 import { untilReady } from '../measure/ready.ts';
 
 const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));

@@ -15,7 +15,7 @@ import { trackerConfig, trackerOptions } from '#tracker/options';
 import { udpTarget } from '../../src/discovery/udp-announce.ts';
 import { accessOf, basic } from '../support/access.ts';
 import { pushBlob, type TestOrigin, temporaryFolder, testOrigin } from '../support/origin.ts';
-import { freePort } from '../support/shoal.ts';
+import { freePort } from '../support/ports.ts';
 import { announce, log, randomInfoHash } from '../support/tracker.ts';
 
 // Log-ins on a busy machine.

@@ -13,7 +13,8 @@ import { parseArgs, promisify } from 'node:util';
 import t from 'tap';
 import { needs } from '../support/debian.ts';
 import { pushRunnableImage } from '../support/runnable-image.ts';
-import { freePort, runShoal, startProgram } from '../support/shoal.ts';
+import { freePort } from '../support/ports.ts';
+import { runShoal, startProgram } from '../support/shoal.ts';
 
 const run = promisify(execFile);
 const tree = fileURLToPath(new URL('../..', import.meta.url));

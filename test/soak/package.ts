@@ -14,7 +14,8 @@ import { parseArgs, promisify } from 'node:util';
 import t from 'tap';
 import { needs } from '../support/debian.ts';
 import { pushRunnableImage } from '../support/runnable-image.ts';
-import { freePort, startProgram } from '../support/shoal.ts';
+import { freePort } from '../support/ports.ts';
+import { startProgram } from '../support/shoal.ts';
 
 const run = promisify(execFile);
 const tree = fileURLToPath(new URL('../..', import.meta.url));

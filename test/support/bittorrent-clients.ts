@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Test } from 'tap';
-import { freePort } from './shoal.ts';
+import { freePort } from './ports.ts';
 
 /** Debian's own Python, which python3-libtorrent belongs to; another may come first on the PATH. */
 const PYTHON = '/usr/bin/python3';

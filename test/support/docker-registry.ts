@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { basic, writeHtpasswd } from './access.ts';
 import { temporaryFolder } from './origin.ts';
-import { freePort } from './shoal.ts';
+import { freePort } from './ports.ts';
 
 export interface DockerRegistry {
   readonly url: string;

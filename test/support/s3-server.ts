@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import type { Test } from 'tap';
 import { needs } from './debian.ts';
-import { freePort } from './shoal.ts';
+import { freePort } from './ports.ts';
 
 const exec = promisify(execFile);
 const READY_ATTEMPTS = 600;

@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
@@ -13,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { sumMetric } from './metrics-text.ts';
+import { freePort } from './ports.ts';
 
 const bin = fileURLToPath(new URL('../../bin/shoal', import.meta.url));
 const READY_ATTEMPTS = 300;
@@ -31,18 +31,6 @@ export interface Program {
   signal(name: NodeJS.Signals): Promise<void>;
   /** Starts the same program again with the same ports and data, after it was ended by `signal`. */
   restart(): Promise<void>;
-}
-
-/** A port that was free a moment ago. Programs that lose the race fail loudly at their start. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }
 
 /** Starts `shoal origin`, `agent` or `tracker` on a local address and waits until /readyz answers. */
