@@ -80,7 +80,14 @@ export const agentOptions = defineOptions({
     string('a/b/c', 'a zone such as eu1/rack7, coarse to fine', /^[\w.-]{1,63}(?:\/[\w.-]{1,63}){0,7}$/),
     'where this node is, coarse to fine',
   ),
-  'cache.size': optional(size, 'most that the cache may hold; by default the disk is the limit'),
+  'cache.size': optional(
+    size,
+    'most that the cache may hold, blobs that are being fetched included; by default the disk is the limit',
+  ),
+  'cache.free': optional(
+    size,
+    'the cache gives way while the disk has less than this free; 0B: never. By default 5 % of the disk, at most 1GiB',
+  ),
   'cache.scrub-rate': optional(
     rate,
     'how fast cached blobs are hashed again in the background, on average; by default only changed files are',
@@ -121,6 +128,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const bittorrentListen = values['bittorrent.listen'];
   const caFile = values['ca.file'];
   const cacheSizeBytes = values['cache.size'];
+  const cacheFreeBytes = values['cache.free'];
   const scrubRateBytesPerSecond = values['cache.scrub-rate'];
   const uploadRateBytesPerSecond = values['upload.rate'];
   const downloadRateBytesPerSecond = values['download.rate'];
@@ -153,6 +161,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(advertise !== undefined && { advertise }),
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
+    ...(cacheFreeBytes !== undefined && { cacheFreeBytes }),
     lazy: lazyLimits(values),
     ...(discovery && { discovery }),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),
