@@ -49,7 +49,9 @@ export async function openBlobStore(options: {
         await handle.chmod(0o440);
         await handle.datasync();
         // Killed behind the rename, a file that no record tells of would be on the disk and not be counted.
-        await records.put(digest, recordOf(await handle.stat({ bigint: true }), Date.now()), { sync: false });
+        // When it cannot be written now, neither can the one below, which says so.
+        const early = recordOf(await handle.stat({ bigint: true }), Date.now());
+        await records.put(digest, early, { sync: false }).catch(() => undefined);
         await layout.place(from, digest);
       } catch (error) {
         await records.delete(digest).catch(() => undefined);
