@@ -157,7 +157,7 @@ export function createCache(options: {
   /** With what the swarm and the tracker know of the longest unused. `sparing`: without those that members fetch now. */
   async function weighed(sparing: boolean): Promise<Candidate[]> {
     const found = await candidates();
-    const fetching = swarm.peers().filter(({ role }) => role !== 'origin');
+    const fetching = swarm.peers().filter(({ interested }) => interested);
     const serving = new Set(fetching.map(({ infoHash }) => infoHash));
     const names = new Map<Digest, InfoHash>();
     for (const { digest } of found.slice(0, ASKED_ABOUT)) {
@@ -216,7 +216,10 @@ export function createCache(options: {
       const wanted = countedBytes() + more;
       if (wanted > limitBytes) await evict(wanted - limitBytes * LOW_WATER, 'size', sparing);
     }
-    await evict(await shortOfDisk(), 'disk', sparing);
+    const short = await shortOfDisk();
+    // What would not fit an empty disk either is left to the disk to refuse: nothing goes for it.
+    if (more > 0 && short > sum((await candidates()).map((one) => one.bytes))) return;
+    await evict(short, 'disk', sparing);
   }
 
   const fits = (bytes: number): boolean => limitBytes === undefined || countedBytes() + bytes <= limitBytes;

@@ -35,6 +35,11 @@ import type { AgentConfig } from './index.ts';
 import { lazyLimits, lazyOptions } from './lazy/options.ts';
 import { discoveryConfig, discoveryOptions } from './trackerless/options.ts';
 
+/** How much the disk should have free; 0: the cache does not care. */
+const sizeOrOff = kind('SIZE|off', `${size.expected}, or off`, (text) =>
+  text === 'off' ? 0 : size.schema.safeParse(text).data,
+);
+
 const count = kind('N', 'a whole number from 1 to 1000000', (text) =>
   /^[1-9]\d{0,5}$|^1000000$/.test(text) ? Number(text) : undefined,
 );
@@ -85,8 +90,8 @@ export const agentOptions = defineOptions({
     'most that the cache may hold, blobs that are being fetched included; by default the disk is the limit',
   ),
   'cache.free': optional(
-    size,
-    'the cache gives way while the disk has less than this free; 0B: never. By default 5 % of the disk, at most 1GiB',
+    sizeOrOff,
+    'the cache gives way while the disk has less than this free; by default 5 % of the disk, at most 1GiB',
   ),
   'cache.scrub-rate': optional(
     rate,

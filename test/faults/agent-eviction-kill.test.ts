@@ -23,7 +23,7 @@ async function sizeOfBlobs(data: string): Promise<number> {
 t.test('an agent that is killed while it evicts', async (t) => {
   const origin = await startProgram(t, 'origin');
   const agent = await startProgram(t, 'agent', [
-    ...['--origin', origin.url, '--cache-size', `${LIMIT}B`, '--cache-free', '0B'],
+    ...['--origin', origin.url, '--cache-size', `${LIMIT}B`, '--cache-free', 'off'],
   ]);
   const digests: string[] = [];
   for (let index = 0; index < BLOBS; index += 1) {
