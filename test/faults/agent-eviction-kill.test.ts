@@ -15,7 +15,10 @@ const ROUNDS = 4;
 async function sizeOfBlobs(data: string): Promise<number> {
   let bytes = 0;
   for (const entry of await readdir(path.join(data, 'blobs'), { recursive: true, withFileTypes: true })) {
-    if (entry.isFile()) bytes += (await stat(path.join(entry.parentPath, entry.name))).blocks * 512;
+    if (!entry.isFile()) continue;
+    // What the agent removes meanwhile is gone.
+    const stats = await stat(path.join(entry.parentPath, entry.name)).catch(() => undefined);
+    bytes += (stats?.blocks ?? 0) * 512;
   }
   return bytes;
 }
