@@ -98,13 +98,8 @@ const origin = `${seed.host}:5000`;
 
 const run = (place: Place, command: string, ...args: string[]): Promise<string> =>
   processes.run(place.namespace, command, args);
-const untilReady = (place: Place, address: string): Promise<string> =>
-  run(
-    place,
-    'curl',
-    ...`-sf --retry 600 --retry-delay 0 --retry-connrefused -o /dev/null`.split(' '),
-    `http://${address}/readyz`,
-  );
+const untilReady = (place: Place, address: string): Promise<void> =>
+  processes.untilReady(place.namespace, `http://${address}/readyz`);
 
 /** The image is at the origin, and so are its piece hashes. */
 async function push(name: string, imageSeed: number, bytes: number, count: number): Promise<LayeredImage> {

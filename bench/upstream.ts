@@ -83,21 +83,8 @@ const network = await createNetwork(nodes + 2, values.rate);
 const processes = createProcesses();
 const curl = (node: number, ...args: string[]): Promise<string> =>
   processes.run(network.namespace(node), 'curl', ['-sS', '--fail', '--max-time', '600', ...args]);
-const untilReady = (node: number, url: string): Promise<string> =>
-  processes.run(network.namespace(node), 'curl', [
-    ...[
-      '-s',
-      '--fail',
-      '--retry',
-      '100',
-      '--retry-delay',
-      '1',
-      '--retry-connrefused',
-      '-o',
-      '/dev/null',
-      url,
-    ],
-  ]);
+const untilReady = (node: number, url: string): Promise<void> =>
+  processes.untilReady(network.namespace(node), url);
 
 async function startShoal(upstream: string): Promise<string> {
   const address = network.address(0);

@@ -10,8 +10,12 @@ export interface Processes {
   run(namespace: string, command: string, args: readonly string[]): Promise<string>;
   /** Runs to the end and answers with the hex sha256 of the standard output. Rejects when it fails, or was ended. */
   sha256(namespace: string, command: string, args: readonly string[]): Promise<string>;
+  /** Waits until `url` answers with success, as a program does that has just been started: a hundred seconds at most. */
+  untilReady(namespace: string, url: string): Promise<void>;
   close(): Promise<void>;
 }
+
+const READY = '-sS --fail --retry 100 --retry-delay 1 --retry-connrefused -o /dev/null'.split(' ');
 
 export function createProcesses(): Processes {
   const running = new Set<ChildProcess>();
@@ -31,18 +35,19 @@ export function createProcesses(): Processes {
     await Promise.all(ends);
   };
   const ended = whenInterrupted(close);
+  const run = async (namespace: string, command: string, args: readonly string[]): Promise<string> => {
+    const child = start(namespace, command, args);
+    let output = '';
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+    const [code] = (await once(child, 'close')) as [number | null];
+    if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
+    return output;
+  };
   return {
     start,
-    async run(namespace, command, args) {
-      const child = start(namespace, command, args);
-      let output = '';
-      child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-      });
-      const [code] = (await once(child, 'close')) as [number | null];
-      if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
-      return output;
-    },
+    run,
     async sha256(namespace, command, args) {
       const child = start(namespace, command, args);
       const closed = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
@@ -51,6 +56,9 @@ export function createProcesses(): Processes {
       const [code, signal] = await closed;
       if (code !== 0) throw new Error(`${command} in ${namespace} ended with ${code ?? signal}`);
       return hash.digest('hex');
+    },
+    async untilReady(namespace, url) {
+      await run(namespace, 'curl', [...READY, url]);
     },
     async close() {
       ended();

@@ -30,7 +30,7 @@ export async function runShoal(
       ...swarmListener(transport, network.address(0)),
       ...['--admission', 'open', '--data', path.join(folder, 'origin'), '--log-level', 'warn'],
     ]);
-    await untilReady(processes, network.namespace(0), origin);
+    await processes.untilReady(network.namespace(0), `${origin}/readyz`);
     const digests = await push(processes, network.namespace(0), origin, scenario.sizes, folder);
 
     const agents = new Map<number, ReturnType<Processes['start']>>();
@@ -45,7 +45,7 @@ export async function runShoal(
       agents.set(index, agent);
     }
     for (const index of agents.keys())
-      await untilReady(processes, network.namespace(index), 'http://127.0.0.1:5001');
+      await processes.untilReady(network.namespace(index), 'http://127.0.0.1:5001/readyz');
 
     const zones = Array.from({ length: scenario.zones }, (_, zone) => zone);
     const into = (): Promise<number[]> => Promise.all(zones.map((zone) => network.bytesInto(zone)));
@@ -176,11 +176,6 @@ const swarmListener = (transport: 'tcp' | 'libp2p', address: string): readonly s
   transport === 'tcp' ? '--bittorrent-listen' : '--peer-listen',
   `${address}:6881`,
 ];
-
-async function untilReady(processes: Processes, namespace: string, url: string): Promise<void> {
-  const flags = ['--retry', '100', '--retry-delay', '1', '--retry-connrefused', '-o', '/dev/null'];
-  await processes.run(namespace, curl[0], [...curl.slice(1), ...flags, `${url}/readyz`]);
-}
 
 /** Pushes one blob a size, from inside the origin's namespace. */
 async function push(

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { untilContainerdAnswers, writeContainerdConfig } from '../../test/support/containerd-home.ts';
 import type { Processes } from '../fanout/processes.ts';
 
 export interface BenchContainerd {
@@ -21,8 +21,6 @@ export interface BenchContainerd {
   forget(reference: string): Promise<void>;
 }
 
-const START_ATTEMPTS = 100;
-
 /** Starts it and waits until it answers. Its processes end with `processes`; `home` is the caller's to remove. */
 export async function startContainerd(given: {
   readonly processes: Processes;
@@ -30,36 +28,13 @@ export async function startContainerd(given: {
   readonly home: string;
 }): Promise<BenchContainerd> {
   const { processes, namespace, home } = given;
-  const socket = path.join(home, 'c.sock');
   const hosts = path.join(home, 'hosts');
   await mkdir(path.join(hosts, '_default'), { recursive: true });
-  const config = path.join(home, 'config.toml');
-  await writeFile(
-    config,
-    `version = 2
-root = "${home}/root"
-state = "${home}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[debug]
-  level = "error"
-[grpc]
-  address = "${socket}"
-[ttrpc]
-  address = "${socket}.ttrpc"
-`,
-  );
+  const { config, socket } = await writeContainerdConfig(home);
   const daemon = processes.start(namespace, 'containerd', ['-c', config, '--log-level', 'fatal']);
   const ctr = (...args: string[]): Promise<string> =>
     processes.run(namespace, 'ctr', ['-a', socket, ...args]);
-  for (let attempt = 0; ; attempt += 1) {
-    const up = await ctr('version').then(
-      () => true,
-      () => false,
-    );
-    if (up) break;
-    if (attempt === START_ATTEMPTS) throw new Error('containerd did not start');
-    await delay(100);
-  }
+  await untilContainerdAnswers(ctr, daemon);
   return {
     process: daemon,
     async pull(reference, url, { unpack = true, user } = {}) {

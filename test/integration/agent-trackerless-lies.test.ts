@@ -1,11 +1,10 @@
 /** Members that lie while origin and tracker are gone: found out, counted, avoided, and the pull is right. */
-import { createHash } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { providerKey } from '#discovery';
 import { formatMultiaddr } from '#multiaddr';
 import { type Digest, sha256DigestOf } from '#oci';
 import { createIdentity, createSwarm, type Overlay } from '#swarm';
-import { createMetainfo, encodeMetainfo, type Metainfo, pieceLengthFor } from '#torrent';
+import { encodeMetainfo, type Metainfo } from '#torrent';
 import {
   agentHere,
   type Member,
@@ -17,6 +16,7 @@ import {
   type TestAgent,
   until,
 } from '../support/in-process.ts';
+import { metainfoOf } from '../support/metainfo.ts';
 import { countingObserver, LOOPBACK, memoryStore, quiet } from './swarm-support.ts';
 
 const MIB = 1024 * 1024;
@@ -88,16 +88,7 @@ const multiaddrOf = ({ agent }: TestAgent): string =>
 /** Well-formed metainfo of this digest, and the bytes that it fits. */
 function wrongMetainfo(digest: Digest, length: number): { metainfo: Metainfo; bytes: Buffer } {
   const bytes = someBytes(length);
-  const pieceLength = pieceLengthFor(length);
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < length; at += pieceLength) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + pieceLength))
-        .digest(),
-    );
-  }
-  return { metainfo: createMetainfo({ digest, length, pieces: Buffer.concat(hashes) }), bytes };
+  return { metainfo: metainfoOf(bytes, digest), bytes };
 }
 
 t.test('a wrong manifest', async (t) => {

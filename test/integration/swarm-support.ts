@@ -1,9 +1,9 @@
 /** Parts for tests of the swarm: blobs of random bytes, stores in memory, an observer that counts. */
-import { createHash, randomBytes } from 'node:crypto';
-import { parseDigest } from '#oci';
+import { randomBytes } from 'node:crypto';
 import type { PieceSource, PieceStore, SeedStore, SwarmObserver } from '#swarm';
 import { createLogger, type Logger } from '#telemetry';
-import { createMetainfo, type Metainfo, pieceCount, pieceLengthFor, pieceSize } from '#torrent';
+import { type Metainfo, pieceCount, pieceSize } from '#torrent';
+import { metainfoOf } from '../support/metainfo.ts';
 
 export interface TestBlob {
   readonly bytes: Buffer;
@@ -13,18 +13,7 @@ export interface TestBlob {
 /** A blob of `length` random bytes with its metainfo. */
 export function makeBlob(length: number): TestBlob {
   const bytes = randomBytes(length);
-  const pieceLength = pieceLengthFor(length);
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < length; at += pieceLength) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + pieceLength))
-        .digest(),
-    );
-  }
-  const digest = parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`);
-  if (digest === undefined) throw new Error('not a digest');
-  return { bytes, metainfo: createMetainfo({ digest, length, pieces: Buffer.concat(hashes) }) };
+  return { bytes, metainfo: metainfoOf(bytes) };
 }
 
 export interface MemoryStore extends SeedStore {

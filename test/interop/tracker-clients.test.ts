@@ -3,7 +3,7 @@
  * which here is a libtorrent session, and they complete the blob from it.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
@@ -11,10 +11,11 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { digestHex, sha256DigestOf } from '#oci';
+import { digestHex } from '#oci';
 import type { PeerAddress } from '#swarm';
-import { createMetainfo, encodeMetainfo, type InfoHash, pieceLengthFor } from '#torrent';
+import { encodeMetainfo, type InfoHash } from '#torrent';
 import { needs } from '../support/debian.ts';
+import { metainfoOf } from '../support/metainfo.ts';
 import { type TestTracker, trackerHere, until } from '../support/tracker.ts';
 
 /** The announce URL of every torrent here carries it, and the tracker wants it. */
@@ -54,17 +55,7 @@ async function seededBlob(
   const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-tracker-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   const bytes = randomBytes(SIZE);
-  const pieceLength = pieceLengthFor(SIZE);
-  const pieces: Buffer[] = [];
-  for (let at = 0; at < SIZE; at += pieceLength) {
-    pieces.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + pieceLength))
-        .digest(),
-    );
-  }
-  const digest = sha256DigestOf(bytes);
-  const metainfo = createMetainfo({ digest, length: SIZE, pieces: Buffer.concat(pieces) });
+  const metainfo = metainfoOf(bytes);
   const { infoHash } = metainfo;
   const blobs = new Map<InfoHash, PeerAddress[]>([[infoHash, []]]);
   const tracker = await trackerHere(t, blobs, { mayAnnounce: (_infoHash, passkey) => passkey === PASSKEY });
@@ -75,7 +66,7 @@ async function seededBlob(
     await writeFile(file, encodeMetainfo(metainfo, { announce: urls, webSeeds: [], peers: [] }));
     return file;
   };
-  const name = digestHex(digest);
+  const name = digestHex(metainfo.digest);
   await mkdir(path.join(folder, 'seed'));
   await writeFile(path.join(folder, 'seed', name), bytes);
   const quiet = await write('quiet.torrent', []);

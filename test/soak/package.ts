@@ -13,8 +13,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import t from 'tap';
 import { needs } from '../support/debian.ts';
-import { pushRunnableImage } from '../support/runnable-image.ts';
 import { freePort } from '../support/ports.ts';
+import { pushRunnableImage } from '../support/runnable-image.ts';
 import { startProgram } from '../support/shoal.ts';
 
 const run = promisify(execFile);

@@ -6,9 +6,9 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Test } from 'tap';
+import { untilContainerdAnswers, writeContainerdConfig } from './containerd-home.ts';
 
 const run = promisify(execFile);
 
@@ -29,20 +29,7 @@ export interface Containerd {
 
 export async function startContainerd(t: Test): Promise<Containerd> {
   const home = await mkdtemp(path.join(os.tmpdir(), 'shoal-containerd-'));
-  const socket = path.join(home, 'c.sock');
-  const config = path.join(home, 'config.toml');
-  await writeFile(
-    config,
-    `version = 2
-root = "${home}/root"
-state = "${home}/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs"]
-[grpc]
-  address = "${socket}"
-[ttrpc]
-  address = "${socket}.ttrpc"
-`,
-  );
+  const { config, socket } = await writeContainerdConfig(home);
   const child = spawn('containerd', ['-c', config], { stdio: 'ignore' });
   t.teardown(async () => {
     if (child.exitCode === null) {
@@ -55,15 +42,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
     const { stdout } = await run('ctr', ['-a', socket, ...args], { maxBuffer: 64 << 20, timeout: 300_000 });
     return stdout;
   };
-  for (let attempt = 0; ; attempt += 1) {
-    const up = await ctr('version').then(
-      () => true,
-      () => false,
-    );
-    if (up) break;
-    if (attempt === 100 || child.exitCode !== null) throw new Error('containerd did not start');
-    await delay(100);
-  }
+  await untilContainerdAnswers(ctr, child);
   return {
     socket,
     ctr,

@@ -132,19 +132,8 @@ export async function cutAndHeal(options: {
       const data = path.join(folder, `agent${node}`);
       processes.start(network.namespace(node), bin, ['agent', ...listen, ...flags, ...where, '--data', data]);
     }
-    const ready = [
-      '-s',
-      '--fail',
-      '--retry',
-      '100',
-      '--retry-delay',
-      '1',
-      '--retry-connrefused',
-      '-o',
-      '/dev/null',
-    ];
-    const untilReady = (node: number, url: string): Promise<string> =>
-      processes.run(network.namespace(node), 'curl', [...ready, `${url}/readyz`]);
+    const untilReady = (node: number, url: string): Promise<void> =>
+      processes.untilReady(network.namespace(node), `${url}/readyz`);
     for (const node of ORIGINS) await untilReady(node, originOf(node));
     for (const node of AGENTS) await untilReady(node, MIRROR);
 

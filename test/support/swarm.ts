@@ -2,9 +2,8 @@
  * Swarm members inside the test's process: blobs made on the spot, an in-memory piece store (a real
  * second implementation of the port), swarms on the loopback that count what their observer hears.
  */
-import { createHash } from 'node:crypto';
 import type { Test } from 'tap';
-import { toSha256Digest } from '#oci';
+import { digestHex } from '#oci';
 import {
   createSwarm,
   type PieceSource,
@@ -15,15 +14,9 @@ import {
   type SwarmOptions,
 } from '#swarm';
 import { createLogger } from '#telemetry';
-import {
-  createMetainfo,
-  type InfoHash,
-  type Metainfo,
-  pieceCount,
-  pieceLengthFor,
-  pieceSize,
-} from '#torrent';
+import { type InfoHash, type Metainfo, pieceCount, pieceSize } from '#torrent';
 import { content } from './content.ts';
+import { metainfoOf } from './metainfo.ts';
 
 export interface TestBlob {
   readonly bytes: Buffer;
@@ -37,22 +30,8 @@ let nextSeed = process.pid * 1000;
 export function makeBlob(size: number): TestBlob {
   nextSeed += 1;
   const bytes = Buffer.concat([...content(nextSeed, size)]);
-  const sha256 = createHash('sha256').update(bytes).digest('hex');
-  const pieceLength = pieceLengthFor(size);
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < size; at += pieceLength) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + pieceLength))
-        .digest(),
-    );
-  }
-  const metainfo = createMetainfo({
-    digest: toSha256Digest(sha256),
-    length: size,
-    pieces: Buffer.concat(hashes),
-  });
-  return { bytes, sha256, metainfo };
+  const metainfo = metainfoOf(bytes);
+  return { bytes, sha256: digestHex(metainfo.digest), metainfo };
 }
 
 export interface MemoryStore extends SeedStore {

@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto';
 import { open, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { parseDigest } from '#oci';
-import { createDraft, createMetainfo, type Metainfo, pieceCount, pieceLengthFor, pieceSize } from '#torrent';
-import { content, contentDigest, digestOf } from '../../support/content.ts';
+import { createDraft, type Metainfo, pieceCount, pieceSize } from '#torrent';
+import { content, digestOf } from '../../support/content.ts';
+import { metainfoOf } from '../../support/metainfo.ts';
 import { openTestStore } from '../../support/store.ts';
 
 const SIZE = 5 * 256 * 1024 + 99;
@@ -15,20 +14,8 @@ function sample(
   size = SIZE,
 ): { bytes: Buffer; metainfo: Metainfo; piece(index: number): Buffer } {
   const bytes = Buffer.concat([...content(seed, size)]);
-  const length = pieceLengthFor(size);
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < size; at += length) {
-    hashes.push(
-      createHash('sha1')
-        .update(bytes.subarray(at, at + length))
-        .digest(),
-    );
-  }
-  const metainfo = createMetainfo({
-    digest: parseDigest(contentDigest(seed, size)),
-    length: size,
-    pieces: Buffer.concat(hashes),
-  });
+  const metainfo = metainfoOf(bytes);
+  const length = metainfo.pieceLength;
   return {
     bytes,
     metainfo,
