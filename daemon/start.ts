@@ -56,7 +56,7 @@ import {
   createAsks,
   type DiscoveryConfig,
   keepMembers,
-  recentBlobs,
+  recentlyHeld,
   registerTrackerlessMetrics,
 } from './trackerless/index.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
@@ -242,22 +242,23 @@ export async function startAgent(
     (it) => it.close(),
   );
   const members = swarm.overlay;
-  const discovery = members
-    ? createCombinedDiscovery(
-        tracker,
-        parts.adopt(
-          createOverlayDiscovery({
-            overlay: members,
-            digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
-            recent: config.discovery?.dht ? (most) => recentBlobs(store, catalog, most) : undefined,
-            mayTell,
-            log,
-          }),
-          (it) => it.close(),
-        ),
-        { onNamed: members.introduce },
-      )
-    : tracker;
+  const told = { store, catalog, manifests };
+  const trackerless =
+    members &&
+    parts.adopt(
+      createOverlayDiscovery({
+        overlay: members,
+        digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
+        recent: config.discovery?.dht ? (most) => recentlyHeld(told, most) : undefined,
+        mayTell,
+        log,
+      }),
+      (it) => it.close(),
+    );
+  const discovery =
+    members && trackerless
+      ? createCombinedDiscovery(tracker, trackerless, { onNamed: members.introduce })
+      : tracker;
   drop = (infoHash) => discovery.drop([infoHash]);
   if (members) {
     const { bootstrap = [] } = config.discovery ?? {};
@@ -336,6 +337,7 @@ export async function startAgent(
     staleTagsMs,
     members: asks,
     onImage: downloads.expect,
+    onManifest: (digest) => trackerless?.holdManifest(digest),
     rights,
     log,
   });

@@ -7,7 +7,7 @@ export { createCombinedDiscovery } from './combined.ts';
 export { askCopies } from './copies.ts';
 export {
   createOverlayDiscovery,
-  type HeldBlob,
+  type Held,
   haveQuestion,
   providerKey,
 } from './overlay-discovery.ts';
