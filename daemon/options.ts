@@ -98,6 +98,10 @@ export const agentOptions = defineOptions({
     rate,
     'how fast cached blobs are hashed again in the background, on average; by default only changed files are',
   ),
+  'containerd.content': optional(
+    path,
+    "folder of containerd's content store, /var/lib/containerd/io.containerd.content.v1.content: a blob that is there too is kept on disk once. The agent must be able to read it, to link its files as their owner",
+  ),
   ...lazyOptions,
   ...budgetOptions,
   'max.requests': withDefault(
@@ -134,6 +138,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const caFile = values['ca.file'];
   const cacheSizeBytes = values['cache.size'];
   const cacheFreeBytes = values['cache.free'];
+  const contentStore = values['containerd.content'];
   const scrubRateBytesPerSecond = values['cache.scrub-rate'];
   if (origins.length === 0) {
     throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
@@ -165,6 +170,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
     ...(cacheFreeBytes !== undefined && { cacheFreeBytes }),
+    ...(contentStore !== undefined && { contentStore }),
     lazy: lazyLimits(values),
     ...(discovery && { discovery }),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),

@@ -31,7 +31,9 @@ import {
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
 import { type BudgetConfig, exposeLimits, openBudget, registerLimits, swarmRates } from './budget/index.ts';
+import { registerCache } from './cache-routes.ts';
 import { setUpCache } from './cache-setup.ts';
+import { contentFile, startSharing } from './content-store.ts';
 import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
 import { listHeld } from './held.ts';
@@ -91,6 +93,8 @@ export interface AgentConfig extends BudgetConfig {
   readonly cacheFreeBytes?: number | undefined;
   /** How long who needs room waits for blobs that are in use, in milliseconds. Default 20 s. */
   readonly waitForRoomMs?: number | undefined;
+  /** Folder of containerd's content store: what is there too is kept on disk once. Default: it is not looked at. */
+  readonly contentStore?: string | undefined;
   /** How fast cached blobs are hashed again in the background, on average; by default they are not. */
   readonly scrubRateBytesPerSecond?: number | undefined;
   /** Before each pass of that. Default one minute. */
@@ -161,9 +165,13 @@ export async function startAgent(
   await mkdir(config.data, { recursive: true });
   const db = await openDatabase(path.join(config.data, 'db'));
   parts.defer(() => db.close());
+  const { contentStore } = config;
   const hashing = parts.adopt(createHashing(), (it) => it.close());
   const store = parts.adopt(
-    await openBlobStore({ root: path.join(config.data, 'blobs'), level: db, hashing, log }),
+    await openBlobStore({
+      ...{ root: path.join(config.data, 'blobs'), level: db, hashing, log },
+      outside: contentStore === undefined ? undefined : (digest) => contentFile(contentStore, digest),
+    }),
     (it) => it.close(),
   );
   const catalog = openMetainfoCatalog(db);
@@ -294,9 +302,16 @@ export async function startAgent(
     await setUpCache({
       ...{ config, store, catalog, swarm, discovery, unfinished, pins, ready },
       ...{ http, counters, metrics, log },
+      onIdle: (digest) => sharing?.used(digest),
     }),
     (it) => it.close(),
   );
+  const sharing =
+    contentStore === undefined
+      ? undefined
+      : parts.adopt(startSharing({ store, cache, pins, ready, onShared: counters.shared, log }), (it) =>
+          it.close(),
+        );
   const pulls = createPulls();
   const metainfos = createMetainfoSource({ origin, catalog, store, log });
   const serves = createServes();
@@ -372,6 +387,7 @@ export async function startAgent(
   registerStatus(server.app, {
     ...{ config, store, swarm, origin, downloads, openness, settings, membership },
   });
+  registerCache(server.app, { store, cache, pins, config });
   registerPulls(server.app, pulls, serves);
   registerLimits(server.app, { budget, maxConnections: config.maxConnections ?? MAX_CONNECTIONS });
   // A stranger would be told nothing.

@@ -89,6 +89,26 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./limits.ts')).limits,
   },
   {
+    name: 'cache ls',
+    line: "list the blobs of an agent's cache",
+    load: async () => (await import('./cache.ts')).cacheLs,
+  },
+  {
+    name: 'cache pin',
+    line: 'keep the blobs of an image in the cache, whatever is evicted',
+    load: async () => (await import('./cache.ts')).cachePin,
+  },
+  {
+    name: 'cache unpin',
+    line: 'let them be evicted again',
+    load: async () => (await import('./cache.ts')).cacheUnpin,
+  },
+  {
+    name: 'cache rm',
+    line: 'remove blobs from the cache now',
+    load: async () => (await import('./cache.ts')).cacheRm,
+  },
+  {
     name: 'node setup',
     line: 'make containerd, CRI-O or podman pull through the agent; --undo takes it back',
     load: async () => (await import('./node-setup.ts')).nodeSetup,

@@ -16,7 +16,7 @@ export const originUrlOptions = {
 export async function askManagement<T>(
   client: HttpClient,
   login: Login,
-  method: 'GET' | 'POST' | 'PUT',
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
   where: string,
   signal: AbortSignal,
   program = 'an origin',
