@@ -6,7 +6,7 @@
 export { createCombinedDiscovery } from './combined.ts';
 export {
   createOverlayDiscovery,
-  type HeldBlob,
+  type Held,
   haveQuestion,
   providerKey,
 } from './overlay-discovery.ts';

@@ -149,6 +149,7 @@ t.test('the agent: every flag arrives', async (t) => {
     downloadRateBytesPerSecond: 1_000_000,
     caFile: 'ca.pem',
     rights: { mode: 'client', verdictMs: 60_000, staleMs: 3_600_000 },
+    maxConnections: 500,
     maxRequests: 7,
     maxDownloads: 200,
   });
