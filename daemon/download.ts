@@ -85,11 +85,13 @@ export async function startDownload(
   const { digest, infoHash } = metainfo;
   const log = context.log.child({ digest, reqId: request.requestId });
   const startedAt = performance.now();
-  const releaseRoom = await cache.reserve(metainfo.length);
+  const room = await cache.reserve(digest, metainfo.length);
   const partial = await openPartial(context, metainfo).catch((error: unknown) => {
-    releaseRoom();
+    room.release(0);
     throw toOciError(error);
   });
+  /** Until nobody reads from the partial's file any more, which the blob's becomes. */
+  const endUse = cache.use(digest);
   account.sized(metainfo.length, partial.verifiedBytes);
   account.enter('first-peer', performance.now());
   const stopListening = metainfo.growth?.onMore(() => {
@@ -113,7 +115,10 @@ export async function startDownload(
   /** Streams read from the partial blob's file also after it became complete. */
   function letGo(): void {
     if (followers.size > 0 || (state !== 'complete' && state !== 'failed')) return;
-    partial.close().catch((error: unknown) => log.warn({ err: error }, 'partial blob not closed'));
+    partial
+      .close()
+      .catch((error: unknown) => log.warn({ err: error }, 'partial blob not closed'))
+      .finally(endUse);
   }
 
   async function fetchPieces(): Promise<{ swarmDownload: SwarmDownload; membership: Membership }> {
@@ -190,6 +195,7 @@ export async function startDownload(
           account.enter('disk', performance.now());
           followers.complete();
         },
+        onStored: room.complete,
       });
     } catch (error) {
       await Promise.allSettled([swarmDownload.close(), membership.leave()]);
@@ -226,7 +232,7 @@ export async function startDownload(
     .finally(() => {
       feed.close();
       stopListening?.();
-      releaseRoom();
+      room.release(partial.verifiedBytes);
       cache.trim();
     });
   finished.catch(() => undefined);

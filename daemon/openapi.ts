@@ -64,6 +64,7 @@ const status = object({
         role: { enum: ['origin', 'agent'] },
         bytesIn: integer,
         bytesOut: integer,
+        interested: { type: 'boolean', description: 'it wants pieces that are here' },
       }),
     },
   }),
