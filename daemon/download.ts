@@ -11,7 +11,7 @@
 import { BlobStoreError, type DownloadStore, type PartialBlob } from '#blobs';
 import type { Discovery, Membership } from '#discovery';
 import { type Digest, OciError } from '#oci';
-import type { PeerAddress, PieceSource, Swarm, SwarmDownload } from '#swarm';
+import type { PeerAddress, PieceSource, PieceStore, Swarm, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
 import { FIRST_LEAF_BYTES, type MetainfoCatalog, pieceCount, type Torrent } from '#torrent';
 import { createBeginning } from './beginning.ts';
@@ -122,7 +122,7 @@ export async function startDownload(
   }
 
   async function fetchPieces(): Promise<{ swarmDownload: SwarmDownload; membership: Membership }> {
-    const swarmDownload = swarm.download({ metainfo, store: partial });
+    const swarmDownload = swarm.download({ metainfo, store: timedWrites(partial, account) });
     swarmDownload.completed.catch(() => undefined);
     exchange = swarmDownload;
     const peers = originPeers(metainfo);
@@ -290,6 +290,20 @@ async function openPartial(context: DownloadContext, metainfo: Torrent): Promise
     if (!isNoSpace(error) || !(await context.cache.makeRoom(metainfo.length))) throw error;
     return context.store.openPartial(metainfo);
   }
+}
+
+/** The same pieces; how long each takes to be written is told to the account. */
+function timedWrites(partial: PartialBlob, account: PullAccount): PieceStore {
+  return {
+    has: partial.has,
+    read: partial.read,
+    recheck: partial.recheck,
+    async write(piece, bytes, source) {
+      const from = performance.now();
+      await partial.write(piece, bytes, source);
+      account.wrote(from, performance.now());
+    },
+  };
 }
 
 /** A full disk: the cache gives way, once. */
