@@ -29,7 +29,10 @@ t.test('pins', async (t) => {
   for (const digest of blobs) await pull(`${first.url}/v2/team/app/blobs/${digest}`);
   const agent = await first.restart();
   for (const digest of others) await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
-  await until(async () => (await report(agent)).blobs.every(({ inUse }) => !inUse));
+  await until(async () => {
+    const { blobs: held } = await report(agent);
+    return held.length > 1 && held.every(({ inUse }) => !inUse);
+  });
   const now = await report(agent);
   t.match(
     now.blobs.filter((blob) => blob.pinned),
@@ -38,7 +41,8 @@ t.test('pins', async (t) => {
   );
   const page = await report(agent, '?n=1');
   t.equal(page.next, page.blobs[0]?.digest);
-  t.match(await report(agent, `?n=1&after=${page.next}`), { blobs: [{ digest: now.blobs[1]?.digest }] });
+  const rest = await report(agent, `?after=${page.next}`);
+  t.ok(rest.blobs.length > 0 && rest.blobs.every(({ digest }) => digest > (page.next ?? '')));
 
   t.equal((await ask(agent, 'DELETE', `/blobs/${pinned}`))[0], 409);
   t.match(await ask(agent, 'DELETE', `/pins/${pinned}`), [200, { wasPinned: true }]);
