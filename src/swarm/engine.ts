@@ -16,6 +16,7 @@ import {
 import type { createOverlay } from './overlay/index.ts';
 import { createSendMemory, type Peer } from './peer/index.ts';
 import type { PeerAddress, PeerInfo, Swarm, SwarmOptions, Transport } from './port.ts';
+import { createAdjustableLimiter } from './rate/adjustable.ts';
 import { createRateLimiter } from './rate/index.ts';
 import {
   awaitHandshake,
@@ -70,6 +71,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   let listener: TcpListener | undefined;
   let overlay: Awaited<ReturnType<typeof createOverlay>> | undefined;
   const transports = options.transports ?? DEFAULT_TRANSPORTS;
+  const downloadLimiter = createAdjustableLimiter(options.downloadRateBytesPerSecond);
 
   const commons: Commons = {
     peerId,
@@ -82,7 +84,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     pieceMemory: createPieceMemory(PIECE_MEMORY_BYTES),
     verifier: createVerifier(),
     uploadLimiter: createRateLimiter(options.uploadRateBytesPerSecond),
-    downloadLimiter: createRateLimiter(options.downloadRateBytesPerSecond),
+    downloadLimiter,
     bans: createBans(),
     reachable: (address) => transports.some((transport) => speaks(address, transport)),
     room: () => connections.size + dialling < maxConnections && !stopping.signal.aborted,
@@ -304,6 +306,11 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       return infos;
     },
     openBlobs: () => blobs.size,
+    limitDownloads(bytesPerSecond) {
+      const own = options.downloadRateBytesPerSecond ?? Number.POSITIVE_INFINITY;
+      const least = Math.min(own, bytesPerSecond ?? Number.POSITIVE_INFINITY);
+      downloadLimiter.setRate(Number.isFinite(least) ? least : undefined);
+    },
     async close() {
       stopping.abort();
       clearTimeout(timer);
