@@ -7,11 +7,17 @@
  * - opens streams faster than a member does, or makes us answer more than it reads
  */
 import type { Connection, ConnectionEvents } from '../connection.ts';
-import { MAX_PLAINTEXT } from './noise.ts';
-
-const HEADER_BYTES = 12;
-const TYPE = { data: 0, windowUpdate: 1, ping: 2, goAway: 3 } as const;
-const FLAG = { syn: 1, ack: 2, fin: 4, rst: 8 } as const;
+import { createSendQueue, type SendQueue } from './send-queue.ts';
+import {
+  createFrameReader,
+  encodeHeader,
+  FLAG,
+  FRAME_BYTES,
+  HEADER_BYTES,
+  type Header,
+  TYPE,
+  YamuxError,
+} from './yamux-frames.ts';
 
 /** Given by the protocol: what either side may send before the first update. */
 const FIRST_WINDOW = 256 * 1024;
@@ -24,9 +30,6 @@ const WIDE_WINDOW = 8 * 1024 * 1024;
 
 /** Streams of one connection that have a wide window at the same time. */
 const MAX_WIDE_STREAMS = 16;
-
-/** One frame of ours fills one Noise message. */
-const FRAME_BYTES = MAX_PLAINTEXT - HEADER_BYTES;
 
 /** Frames of one stream in a row. */
 const RUN_FRAMES = 4;
@@ -67,13 +70,6 @@ export interface Yamux {
   close(reason: string): void;
 }
 
-interface Write {
-  readonly parts: readonly Uint8Array[];
-  readonly taken: (() => void) | undefined;
-  part: number;
-  offset: number;
-}
-
 interface State {
   readonly id: number;
   readonly stream: YamuxStream;
@@ -83,8 +79,7 @@ interface State {
   /** The size of our window, and how much of it was used and not given back yet. */
   receiveLimit: number;
   consumed: number;
-  readonly queue: Write[];
-  queuedBytes: number;
+  readonly queue: SendQueue;
   readonly kept: Buffer[];
   paused: boolean;
   /** No more is written: by us, once the queue is empty, and by the peer. */
@@ -96,8 +91,6 @@ interface State {
   events: ConnectionEvents | undefined;
   readonly listeners: (() => void)[];
 }
-
-class YamuxError extends Error {}
 
 export function createYamux(options: YamuxOptions): Yamux {
   const { connection } = options;
@@ -118,27 +111,15 @@ export function createYamux(options: YamuxOptions): Yamux {
   let leaving = false;
   let over: string | undefined;
   let idle: NodeJS.Timeout | undefined;
-  const header = Buffer.alloc(HEADER_BYTES);
-  let headerBytes = 0;
-  /** The data frame that is arriving. */
-  let bodyLeft = 0;
+  /** Whose data frame is arriving. */
   let bodyOf: State | undefined;
 
   const isOurs = (id: number): boolean => id % 2 === nextId % 2;
 
-  function frame(type: number, flags: number, id: number, length: number): Buffer {
-    const bytes = Buffer.alloc(HEADER_BYTES);
-    bytes[1] = type;
-    bytes.writeUInt16BE(flags, 2);
-    bytes.writeUInt32BE(id, 4);
-    bytes.writeUInt32BE(length, 8);
-    return bytes;
-  }
-
   /** Control frames leave together at the end of the current event, before any data. */
   function sendControl(type: number, flags: number, id: number, length: number): void {
     if (over !== undefined) return;
-    control.push(frame(type, flags, id, length));
+    control.push(encodeHeader(type, flags, id, length));
     controlBytes += HEADER_BYTES;
     if (controlBytes + unansweredBytes > MAX_CONTROL_BYTES) close('does not read our answers');
     if (flushing || over !== undefined) return;
@@ -160,37 +141,6 @@ export function createYamux(options: YamuxOptions): Yamux {
     });
   }
 
-  /** Takes up to one frame's bytes out of a stream's queue. */
-  function takeFrame(state: State, parts: Uint8Array[], taken: (() => void)[]): number {
-    const limit = Math.min(FRAME_BYTES, state.sendWindow);
-    let bytes = 0;
-    while (bytes < limit) {
-      const head = state.queue[0];
-      if (head === undefined) break;
-      const part = head.parts[head.part];
-      if (part === undefined) {
-        state.queue.shift();
-        if (head.taken !== undefined) taken.push(head.taken);
-        continue;
-      }
-      const take = Math.min(limit - bytes, part.length - head.offset);
-      if (take > 0) parts.push(part.subarray(head.offset, head.offset + take));
-      bytes += take;
-      head.offset += take;
-      if (head.offset < part.length) break;
-      head.part++;
-      head.offset = 0;
-    }
-    const head = state.queue[0];
-    if (head !== undefined && head.part === head.parts.length) {
-      state.queue.shift();
-      if (head.taken !== undefined) taken.push(head.taken);
-    }
-    state.sendWindow -= bytes;
-    state.queuedBytes -= bytes;
-    return bytes;
-  }
-
   function pump(): void {
     while (over === undefined && connection.unsent < HIGH_WATER_BYTES) {
       const [state] = ready;
@@ -198,10 +148,11 @@ export function createYamux(options: YamuxOptions): Yamux {
       ready.delete(state);
       const parts: Uint8Array[] = [];
       const taken: (() => void)[] = [];
-      for (let frames = 0; frames < RUN_FRAMES && state.queue.length > 0 && state.sendWindow > 0; frames++) {
+      for (let frames = 0; frames < RUN_FRAMES && !state.queue.isEmpty && state.sendWindow > 0; frames++) {
         const at = parts.push(Buffer.alloc(0)) - 1;
-        const bytes = takeFrame(state, parts, taken);
-        parts[at] = frame(TYPE.data, 0, state.id, bytes);
+        const bytes = state.queue.take(Math.min(FRAME_BYTES, state.sendWindow), parts, taken);
+        state.sendWindow -= bytes;
+        parts[at] = encodeHeader(TYPE.data, 0, state.id, bytes);
       }
       enlist(state);
       write(parts, taken);
@@ -211,7 +162,7 @@ export function createYamux(options: YamuxOptions): Yamux {
 
   /** The end of our direction goes behind all that was written. */
   function endWhenSent(state: State): void {
-    if (!state.ending || state.ended || state.over !== undefined || state.queue.length > 0) return;
+    if (!state.ending || state.ended || state.over !== undefined || !state.queue.isEmpty) return;
     state.ended = true;
     sendControl(TYPE.windowUpdate, FLAG.fin, state.id, 0);
     if (state.remoteEnded) finish(state, 'closed');
@@ -229,7 +180,7 @@ export function createYamux(options: YamuxOptions): Yamux {
   }
 
   function enlist(state: State): void {
-    if (state.over === undefined && state.queue.length > 0 && state.sendWindow > 0) ready.add(state);
+    if (state.over === undefined && !state.queue.isEmpty && state.sendWindow > 0) ready.add(state);
   }
 
   /** Gives back what the reader took, in steps of half a window. */
@@ -265,8 +216,7 @@ export function createYamux(options: YamuxOptions): Yamux {
     strayBytes += state.receiveWindow;
     if (bodyOf === state) bodyOf = undefined;
     state.kept.length = 0;
-    for (const { taken } of state.queue.splice(0)) taken?.();
-    state.queuedBytes = 0;
+    for (const taken of state.queue.drop()) taken();
     state.events?.closed(reason);
     for (const listener of state.listeners) listener();
     rest();
@@ -307,7 +257,7 @@ export function createYamux(options: YamuxOptions): Yamux {
       ...(connection.memberId !== undefined && { memberId: connection.memberId }),
       incoming: !isOurs(id),
       get unsent() {
-        return state.queuedBytes;
+        return state.queue.bytes;
       },
       attach(next) {
         state.events = next;
@@ -328,8 +278,7 @@ export function createYamux(options: YamuxOptions): Yamux {
           taken?.();
           return;
         }
-        state.queue.push({ parts, taken, part: 0, offset: 0 });
-        for (const part of parts) state.queuedBytes += part.length;
+        state.queue.push(parts, taken);
         enlist(state);
         pump();
       },
@@ -350,8 +299,7 @@ export function createYamux(options: YamuxOptions): Yamux {
       receiveWindow: FIRST_WINDOW,
       receiveLimit: FIRST_WINDOW,
       consumed: 0,
-      queue: [],
-      queuedBytes: 0,
+      queue: createSendQueue(),
       kept: [],
       paused: true,
       ending: false,
@@ -385,7 +333,7 @@ export function createYamux(options: YamuxOptions): Yamux {
     options.accept(stream);
   }
 
-  function onStreamFrame(type: number, flags: number, id: number, length: number): void {
+  function onStreamFrame({ type, flags, id, length }: Header): void {
     if ((flags & FLAG.syn) !== 0) accept(id);
     const state = streams.get(id);
     if (state === undefined && (isOurs(id) ? id >= nextId : id > lastRemoteId)) {
@@ -396,7 +344,6 @@ export function createYamux(options: YamuxOptions): Yamux {
       if (state === undefined) strayBytes -= length;
       else state.receiveWindow -= length;
       if ((state?.receiveWindow ?? strayBytes) < 0) throw new YamuxError('more than its window');
-      bodyLeft = length;
       bodyOf = state;
     } else if (state !== undefined) {
       state.sendWindow += length;
@@ -407,19 +354,15 @@ export function createYamux(options: YamuxOptions): Yamux {
     if ((flags & FLAG.rst) !== 0) {
       finish(state, 'closed by the peer');
     } else if ((flags & FLAG.fin) !== 0) {
-      if (bodyLeft > 0) throw new YamuxError('data behind the end');
+      if (type === TYPE.data && length > 0) throw new YamuxError('data behind the end');
       state.remoteEnded = true;
       if (state.paused && state.events?.ended !== undefined) return;
       endRemote(state);
     }
   }
 
-  function onHeader(): void {
-    const type = header[1] ?? 0;
-    const flags = header.readUInt16BE(2);
-    const id = header.readUInt32BE(4);
-    const length = header.readUInt32BE(8);
-    if (header[0] !== 0) throw new YamuxError(`version ${header[0]}`);
+  function onHeader(header: Header): void {
+    const { type, flags, id, length } = header;
     if (type === TYPE.ping) {
       // We never ask, so an answer is a lie that changes nothing.
       if ((flags & FLAG.syn) !== 0) sendControl(TYPE.ping, FLAG.ack, 0, length);
@@ -428,36 +371,24 @@ export function createYamux(options: YamuxOptions): Yamux {
       if (streams.size === 0) close('closed by the peer');
     } else if (type === TYPE.data || type === TYPE.windowUpdate) {
       if (id === 0) throw new YamuxError('data for the session');
-      onStreamFrame(type, flags, id, length);
+      onStreamFrame(header);
     } else {
       throw new YamuxError(`frame of type ${type}`);
     }
   }
 
-  function receive(chunk: Buffer): void {
-    let at = 0;
-    while (at < chunk.length && over === undefined) {
-      if (bodyLeft > 0) {
-        const take = Math.min(bodyLeft, chunk.length - at);
-        const body = chunk.subarray(at, at + take);
-        bodyLeft -= take;
-        at += take;
-        if (bodyOf !== undefined) deliver(bodyOf, body);
-        continue;
-      }
-      const copied = chunk.copy(header, headerBytes, at, at + HEADER_BYTES - headerBytes);
-      headerBytes += copied;
-      at += copied;
-      if (headerBytes < HEADER_BYTES) return;
-      headerBytes = 0;
-      onHeader();
-    }
-    pump();
-  }
+  const reader = createFrameReader({
+    header: onHeader,
+    body(piece) {
+      if (bodyOf !== undefined) deliver(bodyOf, piece);
+    },
+    over: () => over !== undefined,
+  });
 
   function data(chunk: Buffer): void {
     try {
-      receive(chunk);
+      reader.read(chunk);
+      pump();
     } catch (error) {
       if (!(error instanceof YamuxError)) throw error;
       close(`broke yamux: ${error.message}`);
@@ -473,7 +404,7 @@ export function createYamux(options: YamuxOptions): Yamux {
 
   function close(reason: string): void {
     if (over !== undefined) return;
-    connection.write([frame(TYPE.goAway, 0, 0, 0)]);
+    connection.write([encodeHeader(TYPE.goAway, 0, 0, 0)]);
     end(reason);
     connection.close(reason);
   }
