@@ -132,7 +132,7 @@ export function registerRollouts(
 }
 
 /** `5` nodes or `10%` of them; `0` is possible. @throws RangeError */
-export function parseMost(text: string): WaveSize {
+function parseMost(text: string): WaveSize {
   const [, digits, percent] = /^(\d{1,6})(%?)$/.exec(text) ?? [];
   if (digits === undefined || (percent === '%' && Number(digits) > 100)) {
     throw new RangeError(`'${text}' is neither a number of nodes nor a share such as 10%`);

@@ -76,7 +76,7 @@ export function nodeViews(rollout: Rollout, nodes: Nodes, now: number): NodeView
   return [...rollout.nodes].map(([id, node]) => nodeView(id, node, rollout, nodes, now));
 }
 
-export function haveOf(bytes: BytesBySource): number {
+function haveOf(bytes: BytesBySource): number {
   return SOURCES.reduce((sum, source) => sum + bytes[source], 0);
 }
 
