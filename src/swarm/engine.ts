@@ -16,7 +16,6 @@ import {
 import type { createOverlay } from './overlay/index.ts';
 import { createSendMemory, type Peer } from './peer/index.ts';
 import type { PeerAddress, PeerInfo, Swarm, SwarmOptions, Transport } from './port.ts';
-import { createAdjustableLimiter } from './rate/adjustable.ts';
 import { createRateLimiter } from './rate/index.ts';
 import {
   awaitHandshake,
@@ -71,7 +70,6 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
   let listener: TcpListener | undefined;
   let overlay: Awaited<ReturnType<typeof createOverlay>> | undefined;
   const transports = options.transports ?? DEFAULT_TRANSPORTS;
-  const downloadLimiter = createAdjustableLimiter(options.downloadRateBytesPerSecond);
 
   const commons: Commons = {
     peerId,
@@ -84,7 +82,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
     pieceMemory: createPieceMemory(PIECE_MEMORY_BYTES),
     verifier: createVerifier(),
     uploadLimiter: createRateLimiter(options.uploadRateBytesPerSecond),
-    downloadLimiter,
+    downloadLimiter: createRateLimiter(options.downloadRateBytesPerSecond),
     bans: createBans(),
     reachable: (address) => transports.some((transport) => speaks(address, transport)),
     room: () => connections.size + dialling < maxConnections && !stopping.signal.aborted,
@@ -306,11 +304,6 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
       return infos;
     },
     openBlobs: () => blobs.size,
-    limitDownloads(bytesPerSecond) {
-      const own = options.downloadRateBytesPerSecond ?? Number.POSITIVE_INFINITY;
-      const least = Math.min(own, bytesPerSecond ?? Number.POSITIVE_INFINITY);
-      downloadLimiter.setRate(Number.isFinite(least) ? least : undefined);
-    },
     async close() {
       stopping.abort();
       clearTimeout(timer);

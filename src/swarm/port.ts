@@ -145,8 +145,6 @@ export interface Swarm {
   peers(): PeerInfo[];
   /** Blobs that are open now, downloading or seeding. An idle blob is not among them. */
   openBlobs(): number;
-  /** The most that is downloaded from now on, where that is less than `downloadRateBytesPerSecond`; undefined: no more than that. */
-  limitDownloads(bytesPerSecond: number | undefined): void;
   /** Closes listener, connections and open seeds. Downloads are closed without being completed. */
   close(): Promise<void>;
 }

@@ -25,8 +25,6 @@ export interface RateLimiter {
   ask(turn: Turn): void;
   /** Gives bytes back that a turn used and that did not move after all (a request that was rejected). */
   refund(bytes: number): void;
-  /** Turns that were asked for and not given yet. */
-  readonly waiting: number;
   /** Forgets who waits and stops the timer. */
   close(): void;
 }
@@ -42,7 +40,6 @@ export function createRateLimiter(
       quantumBytes: Number.POSITIVE_INFINITY,
       ask: (turn) => void turn(),
       refund: () => undefined,
-      waiting: 0,
       close: () => undefined,
     };
   }
@@ -85,9 +82,6 @@ export function createRateLimiter(
     },
     refund(bytes) {
       tokens = Math.min(capacity, tokens + bytes);
-    },
-    get waiting() {
-      return waiting.length;
     },
     close() {
       clearTimeout(timer);
