@@ -147,6 +147,45 @@ const pulls = object({
   },
 });
 
+const limit = object({
+  bytesPerSecond: { type: ['integer', 'null'], description: 'null: no limit' },
+  because: {
+    enum: ['set', 'rollout', 'schedule', 'configuration'],
+    description: 'what it follows from; the first of these that says something counts',
+  },
+  until: { type: ['string', 'null'], format: 'date-time' },
+});
+const limits = object({
+  upload: limit,
+  download: limit,
+  rollout: {
+    ...(object({ until: { type: 'string', format: 'date-time' } }) as object),
+    type: ['object', 'null'],
+  },
+  connections: object({ limit: integer }),
+});
+const rate = {
+  type: ['string', 'null'],
+  description: "such as 100MiB/s or 800Mbit/s, or 'unlimited'; null: as configured; left out: as it is",
+} as const;
+const wantedLimits = {
+  type: 'object',
+  additionalProperties: false,
+  minProperties: 1,
+  properties: {
+    upload: rate,
+    download: rate,
+    for: {
+      type: 'string',
+      description: 'how long these count, such as 2h; left out: until they are set again',
+    },
+    rollout: {
+      type: ['string', 'null'],
+      description: 'how long a rollout goes on from now, such as 30m; null: it is over',
+    },
+  },
+};
+
 const anyText = { 'text/plain': { schema: text } };
 const anyObject = { 'application/json': { schema: { type: 'object' } } };
 
@@ -158,6 +197,19 @@ export const openApiDocument = {
     '/api/v1/pulls': get('Where the seconds and bytes of the last pulls went', {
       'application/json': { schema: pulls },
     }),
+    '/api/v1/limits': {
+      ...(get('The rates of now, and why', { 'application/json': { schema: limits } }) as object),
+      put: {
+        summary:
+          'Sets rates, or tells of a rollout; from this machine only, kept over restarts, in force with the answer',
+        requestBody: { required: true, content: { 'application/json': { schema: wantedLimits } } },
+        responses: {
+          200: { description: 'The rates of now', content: { 'application/json': { schema: limits } } },
+          400: { description: 'What is asked for cannot be used; the reason is in detail' },
+          403: { description: 'Asked from another machine' },
+        },
+      },
+    },
     '/api/v1/openapi.json': get('This document', anyObject),
     '/metrics': get('Prometheus metrics', anyText),
     '/healthz': get('Whether the process lives', anyObject),

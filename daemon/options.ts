@@ -33,6 +33,7 @@ import {
   withDefault,
 } from '#config';
 import { NODE_NAME } from '#orders';
+import { budgetConfig, budgetOptions } from './budget/options.ts';
 import type { AgentConfig } from './index.ts';
 import { lazyLimits, lazyOptions } from './lazy/options.ts';
 import { discoveryConfig, discoveryOptions } from './trackerless/options.ts';
@@ -100,8 +101,7 @@ export const agentOptions = defineOptions({
     'how fast cached blobs are hashed again in the background, on average; by default only changed files are',
   ),
   ...lazyOptions,
-  'upload.rate': optional(rate, 'most that the swarm may upload, over all peers'),
-  'download.rate': optional(rate, 'most that the swarm may download, over all peers'),
+  ...budgetOptions,
   'max.requests': withDefault(
     count,
     '1000',
@@ -136,8 +136,6 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const caFile = values['ca.file'];
   const cacheSizeBytes = values['cache.size'];
   const scrubRateBytesPerSecond = values['cache.scrub-rate'];
-  const uploadRateBytesPerSecond = values['upload.rate'];
-  const downloadRateBytesPerSecond = values['download.rate'];
   if (origins.length === 0) {
     throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
   }
@@ -171,7 +169,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     lazy: lazyLimits(values),
     ...(discovery && { discovery }),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),
-    ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
-    ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),
+    ...budgetConfig(values),
+    maxConnections: values['max.connections'],
   };
 }

@@ -26,10 +26,12 @@ import {
   type OverlayOptions,
   type Seed,
   type Swarm,
+  type SwarmRates,
   type Transport,
 } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
+import { type BudgetConfig, exposeLimits, openBudget, registerLimits, swarmRates } from './budget/index.ts';
 import { createCache } from './cache.ts';
 import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
@@ -60,7 +62,7 @@ import {
 } from './trackerless/index.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
-export interface AgentConfig {
+export interface AgentConfig extends BudgetConfig {
   /** URLs of the origins. */
   readonly origins: readonly string[];
   /** How several are asked for what a digest names; tags are always asked in the order of the list. Default spread. */
@@ -92,8 +94,8 @@ export interface AgentConfig {
   readonly scrubRateBytesPerSecond?: number | undefined;
   /** Before each pass of that. Default one minute. */
   readonly scrubRestMs?: number | undefined;
-  readonly uploadRateBytesPerSecond?: number | undefined;
-  readonly downloadRateBytesPerSecond?: number | undefined;
+  /** Connections with members of the swarm, over all blobs. */
+  readonly maxConnections?: number | undefined;
   /** Who takes part in the swarm; by default everybody while every listener is on the loopback, else members. */
   readonly admission?: Admission | undefined;
   /** A join token, for `token`. */
@@ -118,6 +120,8 @@ export interface Agent {
   readonly bittorrentAddress: HostPort | undefined;
   /** The libp2p listener, and who answers there. */
   readonly peerAddress: (HostPort & { readonly peerId: string }) | undefined;
+  /** Takes the rates of a configuration that was read again; the rest of it needs a restart. */
+  reload(config: BudgetConfig): void;
   /** Stops accepting, finishes what streams (30 s at most), says goodbye to the tracker, keeps verified pieces. */
   close(): Promise<void>;
 }
@@ -125,6 +129,7 @@ export interface Agent {
 /** A node that starts its pods all at once asks for some hundred layers. */
 const MAX_REQUESTS = 1_000;
 const MAX_DOWNLOADS = 200;
+const MAX_CONNECTIONS = 500;
 const STALE_TAGS_MS = 60 * 60 * 1000;
 const DEFAULT_RIGHTS: RightsOptions = { mode: 'client', verdictMs: 60_000, staleMs: 60 * 60_000 };
 /** Of the 30 s that a drain may take, what is left to the goodbyes. */
@@ -184,6 +189,8 @@ export async function startAgent(
     (it) => it.close(),
   );
   const counters = registerMetrics(metrics, () => store.totals());
+  const budget = parts.adopt(await openBudget({ config, data, log }), (it) => it.close());
+  exposeLimits(metrics, budget);
 
   // The swarm comes first: discovery tells its address. What the swarm finds damaged is dropped later.
   let drop = (_infoHash: InfoHash): void => undefined;
@@ -201,6 +208,7 @@ export async function startAgent(
       ...{
         config,
         identity: transports.includes('libp2p') || membership ? identity : undefined,
+        rates: swarmRates(budget.limits),
         membership,
         transports,
         catalog,
@@ -214,6 +222,7 @@ export async function startAgent(
     }),
     (it) => it.close(),
   );
+  budget.follow((limits) => swarm.limit(swarmRates(limits)));
   const tracker = parts.adopt(
     createTrackerDiscovery({
       trackers: config.origins,
@@ -359,6 +368,7 @@ export async function startAgent(
     ...{ config, store, swarm, origin, downloads, openness, settings, membership },
   });
   registerPulls(server.app, pulls, serves);
+  registerLimits(server.app, { budget, maxConnections: config.maxConnections ?? MAX_CONNECTIONS });
   // A stranger would be told nothing.
   await membership?.joined(AbortSignal.timeout(JOIN_PATIENCE_MS));
   // What the first client would wait for otherwise.
@@ -368,7 +378,7 @@ export async function startAgent(
     takeOrders({
       ...{ origins, http, zone: config.zone, node: identity.peerId, name: config.nodeName ?? hostname() },
       parts: { store, cache, cacheSizeBytes: limitBytes, downloads, resolver, pulls },
-      limit: swarm.limitDownloads,
+      budget,
       log: log.child({ part: 'orders' }),
     }),
     (it) => it.close(),
@@ -381,6 +391,7 @@ export async function startAgent(
     address,
     bittorrentAddress: swarm.address,
     peerAddress: swarm.libp2p,
+    reload: budget.configure,
     close: () => {
       closing ??= running.disposeAsync();
       return closing;
@@ -390,6 +401,7 @@ export async function startAgent(
 
 function joinSwarm(options: {
   readonly config: AgentConfig;
+  readonly rates: SwarmRates;
   readonly identity: Identity | undefined;
   readonly membership: Membership | undefined;
   readonly transports: readonly Transport[];
@@ -404,8 +416,6 @@ function joinSwarm(options: {
 }): Promise<Swarm> {
   const { config, identity, membership, transports, catalog, store, counters, metrics, overlay, drop, log } =
     options;
-  const { uploadRateBytesPerSecond, downloadRateBytesPerSecond } = config;
-
   const refused = membership && createRefusals(metrics, log);
 
   /** Opening a blob compares its file with what was stored, and sets a changed one aside. */
@@ -446,7 +456,7 @@ function joinSwarm(options: {
           .catch((failure: unknown) => log.error({ infoHash, err: failure }, 'blob not checked again'));
       },
     },
-    ...(uploadRateBytesPerSecond !== undefined && { uploadRateBytesPerSecond }),
-    ...(downloadRateBytesPerSecond !== undefined && { downloadRateBytesPerSecond }),
+    ...options.rates,
+    maxConnections: config.maxConnections ?? MAX_CONNECTIONS,
   });
 }

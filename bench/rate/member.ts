@@ -1,23 +1,31 @@
 /**
  * A member of the rate bench in a process of its own, on the real engine:
  *
- *     member.ts seed SIZE [RATE]            seeds a blob, at most RATE bytes a second up
- *     member.ts get SIZE COUNT PORTS [RATE] COUNT downloads by swarms of their own, from all PORTS;
- *                                           each at most RATE bytes a second down
+ *     member.ts TRANSPORT seed SIZE [RATE]            seeds a blob, at most RATE bytes a second up
+ *     member.ts TRANSPORT get SIZE COUNT SEEDS [RATE] COUNT downloads by swarms of their own, from all SEEDS;
+ *                                                     each at most RATE bytes a second down
  *
- * Says JSON lines: the port of a seed; then, for each line `count` on standard input, the bytes that each
- * download has so far. The bytes are the payload as the engine tells its owner. Blobs are of pattern bytes
+ * SEEDS are ports of the loopback, over libp2p PORT/PEER-ID. Says JSON lines: a seed's own; then, for each line
+ * `count` on standard input, the bytes that each download has so far. The line `rate N` sets the rate anew. The bytes are the payload as the engine tells its owner. Blobs are of pattern bytes
  * that are made as they are read, and what is received is checked by its hash and thrown away, so that
  * no disk takes part.
  */
 import { createHash } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { toSha256Digest } from '#oci';
-import { createSwarm, type PieceStore, type SeedStore, type Swarm, type SwarmObserver } from '#swarm';
+import {
+  createIdentity,
+  createSwarm,
+  type PeerAddress,
+  type PieceStore,
+  type SeedStore,
+  type Swarm,
+  type SwarmObserver,
+} from '#swarm';
 import { createLogger } from '#telemetry';
 import { createMetainfo, type Metainfo, pieceCount, pieceLengthFor } from '#torrent';
 
-const [role = '', size = '0', ...rest] = process.argv.slice(2);
+const [transport = '', role = '', size = '0', ...rest] = process.argv.slice(2);
 const length = Number(size);
 const nothing = (): void => undefined;
 const log = createLogger({ program: 'bench', level: 'error' });
@@ -59,10 +67,17 @@ function forgetfulStore(): PieceStore {
   };
 }
 
-function start(rates: { up?: number; down?: number }, onPayload: SwarmObserver['payload']): Promise<Swarm> {
+async function start(
+  rates: { up?: number; down?: number },
+  onPayload: SwarmObserver['payload'],
+): Promise<Swarm> {
+  const listen = role === 'seed' ? { host: '127.0.0.1', port: 0 } : undefined;
+  const libp2p = transport === 'libp2p';
   return createSwarm({
-    listen: role === 'seed' ? { host: '127.0.0.1', port: 0 } : undefined,
-    transports: ['tcp'],
+    listen: libp2p ? undefined : listen,
+    ...(libp2p && { identity: await createIdentity() }),
+    ...(libp2p && listen && { peerListen: listen }),
+    transports: [libp2p ? 'libp2p' : 'tcp'],
     lookup: async () => (role === 'seed' ? { metainfo, store: seedStore } : undefined),
     observer: {
       payload: onPayload,
@@ -80,6 +95,13 @@ function start(rates: { up?: number; down?: number }, onPayload: SwarmObserver['
 const optional = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : Number(text);
 const counts: number[] = [];
+const swarms: Swarm[] = [];
+
+function seedAt(text: string): PeerAddress {
+  const [first, peerId] = text.split('/');
+  const port = Number(first);
+  return { host: '127.0.0.1', port, ...(peerId !== undefined && { libp2p: { port, peerId } }) };
+}
 
 if (role === 'seed') {
   const up = optional(rest[0]);
@@ -87,23 +109,33 @@ if (role === 'seed') {
   const swarm = await start({ ...(up !== undefined && { up }) }, (direction, _transport, bytes) => {
     if (direction === 'out') counts[0] = (counts[0] ?? 0) + bytes;
   });
-  say({ port: swarm.address?.port });
+  swarms.push(swarm);
+  const { libp2p } = swarm;
+  say({ seed: libp2p ? `${libp2p.port}/${libp2p.peerId}` : String(swarm.address?.port) });
 } else {
-  const [count = '1', ports = '', rate] = rest;
+  const [count = '1', seeds = '', rate] = rest;
   const down = optional(rate);
   for (let index = 0; index < Number(count); index += 1) {
     counts.push(0);
     const swarm = await start({ ...(down !== undefined && { down }) }, (direction, _transport, bytes) => {
       if (direction === 'in') counts[index] = (counts[index] ?? 0) + bytes;
     });
+    swarms.push(swarm);
     const download = swarm.download({ metainfo, store: forgetfulStore() });
     download.completed.catch(nothing);
-    download.addPeers(ports.split(',').map((port) => ({ host: '127.0.0.1', port: Number(port) })));
+    download.addPeers(seeds.split(',').map(seedAt));
     download.discovered();
   }
   say({});
 }
 for await (const line of createInterface({ input: process.stdin })) {
-  if (line === 'count') say({ atMs: performance.timeOrigin + performance.now(), counts });
+  const [word, rate] = line.split(' ');
+  if (word === 'rate') {
+    const limit = {
+      [role === 'seed' ? 'uploadRateBytesPerSecond' : 'downloadRateBytesPerSecond']: Number(rate),
+    };
+    for (const swarm of swarms) swarm.limit(limit);
+  }
+  say({ atMs: performance.timeOrigin + performance.now(), counts });
 }
 process.exit(0);

@@ -6,6 +6,7 @@
  */
 import type { HttpClient } from '#http';
 import type { Logger } from '#telemetry';
+import type { Budget } from '../budget/budget.ts';
 import { converse } from './conversation.ts';
 import type { PrefetchParts } from './prefetch.ts';
 import { startTask } from './task.ts';
@@ -13,6 +14,9 @@ import { startTask } from './task.ts';
 export interface Orders {
   close(): Promise<void>;
 }
+
+/** Longer than an origin is silent while it has orders for us; one that went away limits us no longer. */
+const BELIEVED_MS = 10 * 60_000;
 
 export function takeOrders(options: {
   readonly origins: readonly string[];
@@ -22,11 +26,13 @@ export function takeOrders(options: {
   readonly zone: string | undefined;
   readonly http: HttpClient;
   readonly parts: PrefetchParts;
-  /** Told of the most that all that is ordered may take together; undefined: no limit. */
-  readonly limit: (bytesPerSecond: number | undefined) => void;
+  /** The node's network budget: told while something is ordered, and of the most that it may take together. */
+  readonly budget: Pick<Budget, 'rollout'>;
   readonly log: Logger;
 }): Orders {
-  const { node, name, zone, http, parts, log } = options;
+  const { node, name, zone, http, parts, budget, log } = options;
+  /** What an operator said of a rollout is not taken back. */
+  let told = false;
   const conversations = options.origins.map((origin) =>
     converse({
       ...{ origin, node, name, zone, http, log },
@@ -34,8 +40,12 @@ export function takeOrders(options: {
       onRates: () => {
         const rates = conversations.flatMap((each) => each.rates());
         const limits = rates.filter((rate) => rate !== null);
-        const limited = rates.length > 0 && limits.length === rates.length;
-        options.limit(limited ? limits.reduce((sum, rate) => sum + rate, 0) : undefined);
+        const download = limits.reduce((sum, rate) => sum + rate, 0);
+        if (rates.length > 0) {
+          const limited = limits.length === rates.length && { download };
+          budget.rollout({ until: Date.now() + BELIEVED_MS, ...limited });
+        } else if (told) budget.rollout(undefined);
+        told = rates.length > 0;
       },
     }),
   );

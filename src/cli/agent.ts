@@ -13,6 +13,15 @@ export const agent = defineCommand({
   run: async (invocation) => {
     const configuration = agentConfig(invocation.values);
     const { startAgent } = await import('#daemon');
-    return runProgram('agent', invocation, (telemetry) => startAgent(configuration, telemetry));
+    return runProgram('agent', invocation, async (telemetry) => {
+      const running = await startAgent(configuration, telemetry);
+      return {
+        ...running,
+        async reload(values) {
+          running.reload(agentConfig(values));
+          return ['upload.', 'download.', 'rates.'];
+        },
+      };
+    });
   },
 });

@@ -129,6 +129,11 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./explain.ts')).explainPulls,
   },
   {
+    name: 'limits',
+    line: 'show or set the rates of a running agent, and tell it of a rollout',
+    load: async () => (await import('./limits.ts')).limits,
+  },
+  {
     name: 'node setup',
     line: 'make containerd, CRI-O or podman pull through the agent; --undo takes it back',
     load: async () => (await import('./node-setup.ts')).nodeSetup,

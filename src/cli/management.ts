@@ -16,7 +16,7 @@ export const originUrlOptions = {
 export async function askManagement<T>(
   client: HttpClient,
   login: Login,
-  method: 'GET' | 'POST',
+  method: 'GET' | 'POST' | 'PUT',
   where: string,
   signal: AbortSignal,
   program = 'an origin',

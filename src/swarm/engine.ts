@@ -287,6 +287,10 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
         if (isMeant && !blob.owned) await blob.close('released');
       }
     },
+    limit(rates) {
+      commons.uploadLimiter.setRate(rates.uploadRateBytesPerSecond);
+      commons.downloadLimiter.setRate(rates.downloadRateBytesPerSecond);
+    },
     peers() {
       const infos: PeerInfo[] = [];
       for (const blob of blobs.values()) {

@@ -27,6 +27,7 @@ export type {
   SwarmMembership,
   SwarmObserver,
   SwarmOptions,
+  SwarmRates,
   Transport,
 } from './port.ts';
 export { createIdentity, identityFile, loadIdentity } from './transport/index.ts';

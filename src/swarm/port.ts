@@ -92,7 +92,13 @@ export interface SwarmObserver {
   seedUnreadable(infoHash: InfoHash, error: Error): void;
 }
 
-export interface SwarmOptions {
+/** Bytes per second over all blobs and peers; undefined is no limit. */
+export interface SwarmRates {
+  readonly uploadRateBytesPerSecond?: number | undefined;
+  readonly downloadRateBytesPerSecond?: number | undefined;
+}
+
+export interface SwarmOptions extends SwarmRates {
   /** Plain BitTorrent TCP listener; undefined: dial only. Port 0 takes a free port. */
   readonly listen: { readonly host: string; readonly port: number } | undefined;
   /** Who we are on libp2p; without it only plain TCP is spoken. */
@@ -111,9 +117,6 @@ export interface SwarmOptions {
   readonly lookup: (infoHash: InfoHash) => Promise<Seed | undefined>;
   readonly observer: SwarmObserver;
   readonly log: Logger;
-  /** Bytes per second over all blobs and peers; undefined is no limit. */
-  readonly uploadRateBytesPerSecond?: number;
-  readonly downloadRateBytesPerSecond?: number;
   /** Connections over all blobs, incoming and outgoing. Default 500. */
   readonly maxConnections?: number;
   /** Where this member is, coarse to fine, split by `/`; near members are preferred. */
@@ -141,6 +144,8 @@ export interface Swarm {
    * under another infohash, its draft's.
    */
   release(infoHash: InfoHash, digest?: Digest): Promise<void>;
+  /** Other rates from now on, over all blobs and peers; what is on its way is not called back. */
+  limit(rates: SwarmRates): void;
   /** Connected members, for status pages. */
   peers(): PeerInfo[];
   /** Blobs that are open now, downloading or seeding. An idle blob is not among them. */

@@ -64,6 +64,7 @@ t.test('help: of all, of each command', async (t) => {
     'status',
     'swarm',
     'explain',
+    'limits',
     'config',
   ]);
   for (const name of names) {

@@ -8,7 +8,7 @@ export function sumMetric(text: string, name: string, labels: Readonly<Record<st
     if (sample?.[1] !== name) continue;
     const given = sample[2] ?? '';
     if (Object.entries(labels).every(([label, value]) => given.includes(`${label}="${value}"`))) {
-      sum += Number(sample[3]);
+      sum += sample[3] === '+Inf' ? Number.POSITIVE_INFINITY : Number(sample[3]);
     }
   }
   return sum;

@@ -25,6 +25,11 @@ export interface RateLimiter {
   ask(turn: Turn): void;
   /** Gives bytes back that a turn used and that did not move after all (a request that was rejected). */
   refund(bytes: number): void;
+  /**
+   * Another rate from now on; undefined is no limit. What was saved or is owed stays the same in time, so that a
+   * lower rate neither bursts nor stands still first.
+   */
+  setRate(bytesPerSecond: number | undefined): void;
   /** Forgets who waits and stops the timer. */
   close(): void;
 }
@@ -34,26 +39,17 @@ export function createRateLimiter(
   bytesPerSecond: number | undefined,
   now: () => number = () => performance.now(),
 ): RateLimiter {
-  if (bytesPerSecond === undefined) {
-    return {
-      limited: false,
-      quantumBytes: Number.POSITIVE_INFINITY,
-      ask: (turn) => void turn(),
-      refund: () => undefined,
-      close: () => undefined,
-    };
-  }
-  const rate = bytesPerSecond;
-  const capacity = rate * BURST_SECONDS;
-  let waiting: Turn[] = [];
-  let tokens = capacity;
+  let rate = bytesPerSecond ?? Number.POSITIVE_INFINITY;
+  /** In seconds of the rate: saved when positive, owed when negative. */
+  let credit = BURST_SECONDS;
   let filledAt = now();
+  let waiting: Turn[] = [];
   let timer: NodeJS.Timeout | undefined;
   let serving = false;
 
   function fill(): void {
     const at = now();
-    tokens = Math.min(capacity, tokens + ((at - filledAt) / 1000) * rate);
+    credit = Math.min(BURST_SECONDS, credit + (at - filledAt) / 1000);
     filledAt = at;
   }
 
@@ -62,26 +58,39 @@ export function createRateLimiter(
     serving = true;
     timer = undefined;
     fill();
-    while (tokens > 0) {
+    while (credit > 0) {
       const turn = waiting.shift();
       if (turn === undefined) break;
-      tokens -= turn();
+      credit -= turn() / rate;
     }
     serving = false;
     if (waiting.length > 0 && timer === undefined) {
-      timer = setTimeout(serve, Math.max(1, Math.ceil((-tokens / rate) * 1000)));
+      timer = setTimeout(serve, Math.max(1, Math.ceil(-credit * 1000)));
     }
   }
 
   return {
-    limited: true,
-    quantumBytes: Math.max(MIN_QUANTUM_BYTES, rate * QUANTUM_SECONDS),
+    get limited() {
+      return rate !== Number.POSITIVE_INFINITY;
+    },
+    get quantumBytes() {
+      return Math.max(MIN_QUANTUM_BYTES, rate * QUANTUM_SECONDS);
+    },
     ask(turn) {
+      if (rate === Number.POSITIVE_INFINITY && waiting.length === 0) return void turn();
       waiting.push(turn);
       if (timer === undefined) serve();
     },
     refund(bytes) {
-      tokens = Math.min(capacity, tokens + bytes);
+      credit = Math.min(BURST_SECONDS, credit + bytes / rate);
+    },
+    setRate(next) {
+      fill();
+      rate = next ?? Number.POSITIVE_INFINITY;
+      if (rate === Number.POSITIVE_INFINITY) credit = BURST_SECONDS;
+      clearTimeout(timer);
+      timer = undefined;
+      if (waiting.length > 0) serve();
     },
     close() {
       clearTimeout(timer);

@@ -45,6 +45,36 @@ t.test('by a clock of its own the rate is exact', async (t) => {
   t.ok(given <= 150);
 });
 
+t.test('another rate counts from then on; what is owed stays the same in time', async (t) => {
+  let now = 0;
+  const limiter = createRateLimiter(1_000_000, () => now);
+  t.teardown(limiter.close);
+  const take = (bytes: number): boolean => {
+    let ran = false;
+    limiter.ask(() => {
+      ran = true;
+      return bytes;
+    });
+    return ran;
+  };
+  t.ok(take(200_000), 'a tenth of a second is saved, and as much owed now');
+  limiter.setRate(10_000);
+  t.notOk(take(100));
+  // By the old rate's bytes this debt would take ten seconds of the new rate.
+  now = 101;
+  limiter.setRate(10_000);
+  t.notOk(take(2_000), 'whoever waited took the turn');
+  now = 120;
+  limiter.setRate(undefined);
+  t.equal(limiter.limited, false);
+  t.equal(limiter.quantumBytes, Number.POSITIVE_INFINITY);
+  t.ok(take(50_000_000), 'nobody waits without a limit');
+  limiter.setRate(1_000);
+  t.equal(limiter.quantumBytes, 16_384);
+  t.ok(take(1_000));
+  t.notOk(take(1), 'and the new limit counts at once');
+});
+
 t.test('without a limit every turn runs at once', async (t) => {
   const limiter = createRateLimiter(undefined);
   let ran = 0;
