@@ -1,5 +1,7 @@
 /** Makes the agent's parts, wires them, and takes them down in the order that loses nothing. */
+
 import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
@@ -44,6 +46,7 @@ import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
 import { registerMirror } from './mirror/routes.ts';
 import { createOpenness } from './openness.ts';
+import { takeOrders } from './orders/index.ts';
 import { createOriginClient } from './origin-client.ts';
 import type { OriginOrder } from './origin-order.ts';
 import { openPins } from './pins.ts';
@@ -85,6 +88,8 @@ export interface AgentConfig extends BudgetConfig {
   readonly bittorrentListen: HostPort | 'off';
   /** Host that other members dial; by default the one that the tracker sees. */
   readonly advertise?: string | undefined;
+  /** What selectors of rollouts name it by. Default: the host name of the machine. */
+  readonly nodeName?: string | undefined;
   /** Where this node is, coarse to fine, split by `/`. */
   readonly zone?: string | undefined;
   /** Most that the cache may hold; by default the disk is the limit. */
@@ -176,10 +181,8 @@ export async function startAgent(
   );
   const catalog = openMetainfoCatalog(db);
   const transports = spokenUnder(admission, config.transports ?? DEFAULT_TRANSPORTS, config.bittorrentListen);
-  const identity =
-    transports.includes('libp2p') || admission === 'token'
-      ? await loadIdentity(identityFile(config.data))
-      : undefined;
+  // Also where nobody speaks libp2p: origins know this node by it.
+  const identity = await loadIdentity(identityFile(config.data));
   const network = await createHttpClient({
     caFile: config.caFile,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
@@ -187,7 +190,7 @@ export async function startAgent(
   });
   const { data, origins, joinTokenFile } = config;
   const membership =
-    admission === 'open' || identity === undefined
+    admission === 'open'
       ? undefined
       : parts.adopt(
           await openMembership({ identity, data, origins, joinTokenFile, http: network, role: 'agent', log }),
@@ -218,8 +221,8 @@ export async function startAgent(
     await joinSwarm({
       ...{
         config,
+        identity: transports.includes('libp2p') || membership ? identity : undefined,
         rates: swarmRates(budget.limits),
-        identity,
         membership,
         transports,
         catalog,
@@ -240,10 +243,9 @@ export async function startAgent(
       client: http,
       peerId: swarm.peerId,
       address: { host: config.advertise, port: swarm.address?.port },
-      libp2p:
-        identity && transports.includes('libp2p')
-          ? { port: swarm.libp2p?.port, peerId: identity.peerId }
-          : undefined,
+      libp2p: transports.includes('libp2p')
+        ? { port: swarm.libp2p?.port, peerId: identity.peerId }
+        : undefined,
       zone: config.zone,
       log,
     }),
@@ -395,6 +397,15 @@ export async function startAgent(
   // What the first client would wait for otherwise.
   void openness.open();
   const address = await server.start();
+  parts.adopt(
+    takeOrders({
+      ...{ origins, http, zone: config.zone, node: identity.peerId, name: config.nodeName ?? hostname() },
+      parts: { store, cache, cacheSizeBytes: config.cacheSizeBytes, downloads, resolver, pulls },
+      budget,
+      log: log.child({ part: 'orders' }),
+    }),
+    (it) => it.close(),
+  );
   log.info({ mirror: formatHostPort(address) }, 'agent is up');
 
   const running = parts.move();

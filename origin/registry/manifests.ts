@@ -116,14 +116,18 @@ export const deleteManifest: Verb<'manifest'> = async (registry, { reply, path }
   return reply.status(202).header('docker-content-digest', digest).send();
 };
 
+/** Where a manifest is looked for. */
+type Library = Pick<Registry, 'metadata' | 'upstreams'>;
+
 interface Located {
   readonly record: ManifestRecord;
   readonly stale: boolean;
 }
 
 /** The first repository that has it: by digest what is here, then upstreams; by tag in the names' order. */
-async function locate(
-  registry: Registry,
+/** The first of the repositories that has what the reference means now. @throws OciError UNAVAILABLE, DENIED */
+export async function locate(
+  registry: Library,
   names: readonly RepositoryName[],
   reference: Reference,
 ): Promise<{ readonly name: RepositoryName; readonly found: Located } | undefined> {
@@ -140,7 +144,7 @@ async function locate(
 }
 
 async function resolve(
-  { metadata }: Registry,
+  { metadata }: Library,
   name: RepositoryName,
   reference: Reference,
 ): Promise<Located | undefined> {
@@ -150,7 +154,7 @@ async function resolve(
 }
 
 async function ask(
-  { metadata, upstreams }: Registry,
+  { metadata, upstreams }: Library,
   name: RepositoryName,
   reference: Reference,
 ): Promise<Located | undefined> {

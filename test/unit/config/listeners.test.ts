@@ -133,6 +133,7 @@ t.test('the agent: every flag arrives', async (t) => {
     'download-rate': ['1MB/s'],
     'ca-file': ['ca.pem'],
     'max-requests': ['7'],
+    'node-name': ['web-7'],
     data: ['d'],
   };
   t.strictSame(agentConfig(resolveOptions(agentOptions, { flags }).values), {
@@ -144,6 +145,7 @@ t.test('the agent: every flag arrives', async (t) => {
     transports: ['libp2p', 'tcp'],
     peerListen: { host: '127.0.0.1', port: 4002 },
     bittorrentListen: { host: '127.0.0.1', port: 6882 },
+    nodeName: 'web-7',
     zone: 'eu1/rack7',
     cacheSizeBytes: 10 * 1024 ** 3,
     downloadRateBytesPerSecond: 1_000_000,
