@@ -99,7 +99,7 @@ async function startAgents(world: World, kind: Kind, origin: string, folder: str
   const isReady = async (agent: Agent): Promise<boolean> => {
     const { origins, discovery } = await statusOf(agent);
     if (origins[0]?.open !== true) return false;
-    if (kind === 'dht') return (discovery?.table ?? 0) >= Math.min(agentCount - 1, 15);
+    if (kind === 'dht') return (discovery?.table ?? 0) >= Math.min(agentCount - 1, 8);
     return kind === 'off' || (discovery?.members ?? 0) >= agentCount - 1;
   };
   for (const agent of agents) await until('the agents to meet', () => isReady(agent), READY_DEADLINE_MS);
@@ -140,9 +140,13 @@ async function measure(kind: Kind, folder: string): Promise<Row> {
     const manifest = manifests[0]?.digest;
     if (manifest === undefined) throw new Error('no manifest was pulled');
     if (kind === 'dht') {
-      const told = async (): Promise<boolean> =>
-        ((await statusOf(others[0] ?? holder)).discovery?.records ?? 0) > 0;
-      await until('the provider record', told, TOLD_DEADLINE_MS);
+      // Of the layer and of the manifest.
+      const told = async (): Promise<boolean> => {
+        const all = await Promise.all(others.map(statusOf));
+        const records = all.reduce((sum, { discovery }) => sum + (discovery?.records ?? 0), 0);
+        return records > Math.min(others.length, 8);
+      };
+      await until('the provider records', told, TOLD_DEADLINE_MS);
     }
     await origin.kill();
 

@@ -21,6 +21,8 @@ export interface CachedTag {
 export interface ManifestCache {
   get(digest: Digest): Promise<CachedManifest | undefined>;
   put(manifest: CachedManifest): Promise<void>;
+  /** Those that were used last since the start, the latest first; then the others. */
+  recent(most: number): Digest[];
   /** `key` names repository and tag. */
   tag(key: string): Promise<CachedTag | undefined>;
   putTag(key: string, digest: Digest): Promise<void>;
@@ -87,6 +89,7 @@ export async function openManifestCache(
       await bodies.put(digest, bytes);
       await forgetLeastUsed();
     },
+    recent: (most) => [...sizes.keys()].slice(-most).reverse().map(parseDigest),
     async tag(key) {
       const found = await tags.get(key);
       return found && { digest: parseDigest(found.digest), confirmedAt: found.confirmedAt };

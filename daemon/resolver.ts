@@ -35,6 +35,8 @@ export function createResolver(options: {
   readonly staleTagsMs: number;
   /** Told of each image manifest that came from an origin: its blobs are about to be asked for. */
   readonly onImage: (repository: Repository, manifest: Manifest) => void;
+  /** Told of each manifest that has come. */
+  readonly onManifest?: ((digest: Digest) => void) | undefined;
   readonly rights: Pick<Rights, 'mayPull' | 'granted' | 'cover' | 'mayStill'>;
   /** Asks other members for a manifest; undefined: they are not asked. */
   readonly members?: { manifest(digest: Digest): Promise<CachedManifest | undefined> } | undefined;
@@ -59,6 +61,7 @@ export function createResolver(options: {
 
   async function put(repository: Repository, manifest: CachedManifest): Promise<void> {
     await cache.put(manifest);
+    options.onManifest?.(manifest.digest);
     try {
       options.onImage(repository, parseManifest(manifest.bytes, manifest.mediaType));
     } catch (error) {

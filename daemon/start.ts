@@ -1,5 +1,6 @@
 /** Makes the agent's parts, wires them, and takes them down in the order that loses nothing. */
-import { mkdir, statfs } from 'node:fs/promises';
+
+import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { type CredentialsFor, withCredentials } from '#auth';
@@ -32,7 +33,7 @@ import {
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
 import { type BudgetConfig, exposeLimits, openBudget, registerLimits, swarmRates } from './budget/index.ts';
-import { createCache } from './cache.ts';
+import { setUpCache } from './cache-setup.ts';
 import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
 import { listHeld } from './held.ts';
@@ -46,6 +47,7 @@ import { createOpenness } from './openness.ts';
 import { takeOrders } from './orders/index.ts';
 import { createOriginClient } from './origin-client.ts';
 import type { OriginOrder } from './origin-order.ts';
+import { openPins } from './pins.ts';
 import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
 import { createRights, type RightsOptions } from './rights.ts';
@@ -57,7 +59,7 @@ import {
   createAsks,
   type DiscoveryConfig,
   keepMembers,
-  recentBlobs,
+  recentlyHeld,
   registerTrackerlessMetrics,
 } from './trackerless/index.ts';
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
@@ -90,6 +92,10 @@ export interface AgentConfig extends BudgetConfig {
   readonly zone?: string | undefined;
   /** Most that the cache may hold; by default the disk is the limit. */
   readonly cacheSizeBytes?: number | undefined;
+  /** The cache gives way while the disk has less than this free. Default 5 % of the disk, at most 1 GiB. */
+  readonly cacheFreeBytes?: number | undefined;
+  /** How long who needs room waits for blobs that are in use, in milliseconds. Default 20 s. */
+  readonly waitForRoomMs?: number | undefined;
   /** How fast cached blobs are hashed again in the background, on average; by default they are not. */
   readonly scrubRateBytesPerSecond?: number | undefined;
   /** Before each pass of that. Default one minute. */
@@ -238,22 +244,23 @@ export async function startAgent(
     (it) => it.close(),
   );
   const members = swarm.overlay;
-  const discovery = members
-    ? createCombinedDiscovery(
-        tracker,
-        parts.adopt(
-          createOverlayDiscovery({
-            overlay: members,
-            digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
-            recent: config.discovery?.dht ? (most) => recentBlobs(store, catalog, most) : undefined,
-            mayTell,
-            log,
-          }),
-          (it) => it.close(),
-        ),
-        { onNamed: members.introduce },
-      )
-    : tracker;
+  const told = { store, catalog, manifests };
+  const trackerless =
+    members &&
+    parts.adopt(
+      createOverlayDiscovery({
+        overlay: members,
+        digestOf: async (infoHash) => (await catalog.byInfoHash(infoHash))?.digest,
+        recent: config.discovery?.dht ? (most) => recentlyHeld(told, most) : undefined,
+        mayTell,
+        log,
+      }),
+      (it) => it.close(),
+    );
+  const discovery =
+    members && trackerless
+      ? createCombinedDiscovery(tracker, trackerless, { onNamed: members.introduce })
+      : tracker;
   drop = (infoHash) => discovery.drop([infoHash]);
   if (members) {
     const { bootstrap = [] } = config.discovery ?? {};
@@ -284,13 +291,12 @@ export async function startAgent(
     it.close(),
   );
   const ready = Promise.all([held.listed, store.counted]);
-  const limitBytes = config.cacheSizeBytes;
-  const freeBytes = async (): Promise<number> => {
-    const { bavail, bsize } = await statfs(config.data);
-    return bavail * bsize;
-  };
+  const pins = await openPins(db);
   const cache = parts.adopt(
-    createCache({ store, catalog, swarm, discovery, unfinished, freeBytes, limitBytes, ready, log }),
+    await setUpCache({
+      ...{ config, store, catalog, swarm, discovery, unfinished, pins, ready },
+      ...{ http, counters, metrics, log },
+    }),
     (it) => it.close(),
   );
   const pulls = createPulls();
@@ -333,6 +339,7 @@ export async function startAgent(
     staleTagsMs,
     members: asks,
     onImage: downloads.expect,
+    onManifest: (digest) => trackerless?.holdManifest(digest),
     rights,
     log,
   });
@@ -377,7 +384,7 @@ export async function startAgent(
   parts.adopt(
     takeOrders({
       ...{ origins, http, zone: config.zone, node: identity.peerId, name: config.nodeName ?? hostname() },
-      parts: { store, cache, cacheSizeBytes: limitBytes, downloads, resolver, pulls },
+      parts: { store, cache, cacheSizeBytes: config.cacheSizeBytes, downloads, resolver, pulls },
       budget,
       log: log.child({ part: 'orders' }),
     }),

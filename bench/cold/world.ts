@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/ports.ts';
 import { createNetwork, type Network } from '../fanout/network.ts';
+import { whenInterrupted } from '../measure/interrupted.ts';
 import { cpuSeconds } from '../measure/program.ts';
 import type { Orders } from './node.ts';
 
@@ -42,6 +43,16 @@ export async function createWorld(options: {
 }): Promise<World> {
   const network = options.rate === undefined ? undefined : await createNetwork(options.nodes, options.rate);
   const children = new Set<ChildProcess>();
+  const close = async (): Promise<void> => {
+    ended();
+    const ends = [...children].map(async (child) => {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    });
+    await Promise.all(ends);
+    await network?.close();
+  };
+  const ended = whenInterrupted(close);
   const run = (index: number, command: string, args: readonly string[], stdin: 'pipe' | 'ignore') => {
     const [file, ...rest] = network
       ? ['ip', 'netns', 'exec', network.namespace(index), command, ...args]
@@ -81,17 +92,7 @@ export async function createWorld(options: {
       },
     };
   });
-  return {
-    nodes,
-    async close() {
-      const ends = [...children].map(async (child) => {
-        child.kill('SIGKILL');
-        await once(child, 'exit');
-      });
-      await Promise.all(ends);
-      await network?.close();
-    },
-  };
+  return { nodes, close };
 }
 
 /** A mirror listens on the loopback of its node; everything else where the other nodes reach it. */
@@ -117,6 +118,8 @@ async function listenersOf(
 function ordersOf(child: ChildProcess): Orders {
   if (!child.stdout || !child.stdin) throw new Error('no pipes');
   const { stdin } = child;
+  // A process that ended is told of by its output, which ends too.
+  stdin.on('error', () => undefined);
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const tell = async <T>(...order: readonly unknown[]): Promise<T> => {
     stdin.write(`${JSON.stringify(order)}\n`);

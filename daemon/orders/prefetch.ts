@@ -25,7 +25,7 @@ import type { Resolver } from '../resolver.ts';
 
 export interface PrefetchParts {
   readonly store: Pick<BlobStore, 'stat'>;
-  readonly cache: Pick<Cache, 'pin'>;
+  readonly cache: Pick<Cache, 'use'>;
   readonly cacheSizeBytes: number | undefined;
   readonly downloads: Pick<Downloads, 'open'>;
   readonly resolver: Resolver;
@@ -96,7 +96,7 @@ export function startPrefetch(order: Order, parts: PrefetchParts, signal: AbortS
         `the image has ${total} bytes, the cache holds ${cacheSizeBytes} (cache.size)`,
       );
     }
-    const pins = blobs.map(({ digest }) => cache.pin(digest));
+    const pins = blobs.map(({ digest }) => cache.use(digest));
     try {
       const queue = blobs[Symbol.iterator]();
       const lane = async (): Promise<void> => {

@@ -1,6 +1,7 @@
 /**
  * What an agent asks of other members while no origin answers: manifests and metainfo, by digest. Members that the DHT names for the
- * digest are asked first, then those that are known; a few at a time, within a deadline.
+ * digest are asked first, and those that had what was asked last; the others that are known when these had nothing for a moment; a few at
+ * a time, within a deadline. Each question to a member that was not met is a handshake: a cluster that lost its origin asks all at once.
  *
  * What they say is checked. A manifest is right when it has its digest. Metainfo is only an offer until its pieces have led to bytes that
  * have the digest: offers are gathered for a moment, told apart by infohash (honest members say the same, for it follows from the
@@ -41,6 +42,8 @@ export interface Asks {
 const SEARCH_DEADLINE_MS = 10_000;
 const ASK_DEADLINE_MS = 5_000;
 const ASKED_AT_ONCE = 6;
+/** What those that are asked first may take until the others are asked too. */
+const HEAD_START_MS = 500;
 /** Known members that are asked about one digest, besides those that the DHT names. */
 const MAX_ASKED = 32;
 /** Members that had what was asked last are asked first: who has an image's manifest has its layers too. */
@@ -117,7 +120,8 @@ export function createAsks(options: {
     const signal = AbortSignal.any([over.signal, AbortSignal.timeout(SEARCH_DEADLINE_MS)]);
     const answers: Answer<T>[] = [];
     const named: PeerAddress[] = [];
-    const known = [...[...helpful.values()].reverse(), ...overlay.members().slice(0, MAX_ASKED)];
+    const likely = [...helpful.values()].reverse();
+    const known = overlay.members().slice(0, MAX_ASKED);
     const asked = new Set<string>();
     /** Those that the DHT names, and those that do not have it: who is both has an empty record. */
     const namedIds = new Set<string>();
@@ -125,11 +129,17 @@ export function createAsks(options: {
     const finished = Promise.withResolvers<void>();
     let running = 0;
     let searching = true;
+    /** Those that are likely to have it had their time. */
+    let late = likely.length === 0 && !overlay.searchable;
+    const headStart = setTimeout(() => {
+      late = true;
+      goOn();
+    }, HEAD_START_MS);
     signal.addEventListener('abort', () => finished.resolve());
     overlay.listen();
 
     function next(): PeerAddress | undefined {
-      for (const list of [named, known]) {
+      for (const list of [named, likely, ...(late ? [known] : [])]) {
         for (let member = list.shift(); member !== undefined; member = list.shift()) {
           const peerId = idOf(member);
           if (asked.has(peerId)) continue;
@@ -165,7 +175,12 @@ export function createAsks(options: {
     function goOn(): void {
       while (running < ASKED_AT_ONCE && !signal.aborted) {
         const candidate = next();
-        if (candidate === undefined) break;
+        if (candidate === undefined) {
+          // Nobody is left who is likely to have it: no reason to wait.
+          if (late || running > 0 || searching || answers.length > 0) break;
+          late = true;
+          continue;
+        }
         running += 1;
         askOne(candidate)
           .catch((error: unknown) => log.debug({ peer: idOf(candidate), err: error }, 'not asked'))
@@ -186,6 +201,7 @@ export function createAsks(options: {
     searching = false;
     goOn();
     await finished.promise;
+    clearTimeout(headStart);
     over.abort();
     metrics.searched(what, answers.length > 0);
     return answers;

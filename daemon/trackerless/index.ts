@@ -7,4 +7,4 @@ export { type Asks, createAsks, type Offer } from './asks.ts';
 export { keepMembers } from './known.ts';
 export { registerTrackerlessMetrics } from './metrics.ts';
 export type { DiscoveryConfig } from './options.ts';
-export { recentBlobs } from './recent.ts';
+export { recentlyHeld } from './recent.ts';

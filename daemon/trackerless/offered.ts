@@ -12,8 +12,11 @@ import { feedOf } from '../torrent-feed.ts';
 import type { Unfinished } from '../unfinished.ts';
 import type { Asks, Offer } from './asks.ts';
 
-/** Offers that are tried for one request. */
+/** Searches for one request, and offers of each that are tried. */
+const MAX_SEARCHES = 3;
 const MAX_OFFERS = 4;
+/** No search is begun after this: clients wait 30 s for the first byte, and then ask the next host. */
+const PATIENCE_MS = 20_000;
 
 interface OfferedBlob {
   readonly context: DownloadContext;
@@ -31,8 +34,28 @@ interface OfferedBlob {
 
 /** False: nobody offers it. Rejects, as the last of the downloads that were tried, when no offer led to the blob. */
 export async function fetchOffered(blob: OfferedBlob): Promise<boolean> {
-  const { members, digest, size } = blob;
-  const offers = await members.metainfo(digest, size);
+  const patienceEnds = performance.now() + PATIENCE_MS;
+  let failure: unknown;
+  // Who offered what was wrong is not asked again, so that the next search hears others; and whoever was
+  // too busy to give anything may have found the time, or somebody else has the blob by now.
+  for (let search = 0; search < MAX_SEARCHES && performance.now() < patienceEnds; search += 1) {
+    const offers = await blob.members.metainfo(blob.digest, blob.size);
+    if (offers.length === 0) break;
+    const tried = await tryOffers(offers, blob);
+    if (tried.came) return true;
+    failure = tried.failure;
+  }
+  if (failure !== undefined) throw failure;
+  return false;
+}
+
+interface Tried {
+  readonly came: boolean;
+  readonly failure?: unknown;
+}
+
+async function tryOffers(offers: readonly Offer[], blob: OfferedBlob): Promise<Tried> {
+  const { members } = blob;
   /** Whoever made another offer lied too, once one is proved; nobody is told of twice. */
   const undecided = new Set(offers);
   let failure: unknown;
@@ -40,7 +63,7 @@ export async function fetchOffered(blob: OfferedBlob): Promise<boolean> {
     try {
       await fetchBy(offer, blob);
       members.proved(offer, undecided);
-      return true;
+      return { came: true };
     } catch (error) {
       failure = error;
       if (isWrong(error)) {
@@ -50,8 +73,7 @@ export async function fetchOffered(blob: OfferedBlob): Promise<boolean> {
       await discard(offer, blob);
     }
   }
-  if (failure !== undefined) throw failure;
-  return false;
+  return { came: false, failure };
 }
 
 async function fetchBy(offer: Offer, blob: OfferedBlob): Promise<void> {

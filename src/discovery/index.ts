@@ -4,9 +4,10 @@
  * one list, and changes to it in batches.
  */
 export { createCombinedDiscovery } from './combined.ts';
+export { askCopies } from './copies.ts';
 export {
   createOverlayDiscovery,
-  type HeldBlob,
+  type Held,
   haveQuestion,
   providerKey,
 } from './overlay-discovery.ts';

@@ -2,12 +2,15 @@
  * Discovery without a tracker: providers of a blob by the DHT, and the known members that say they have it.
  *
  * What we hold is told to the DHT within a budget, so that 100,000 idle blobs cost no more than the budget does:
- * - the latest `BUDGET` blobs that came or were used are provided, the others are not (known members are asked for those);
+ * - the latest `BUDGET` blobs and manifests that came or were used are provided, the others are not (known members are asked for those);
  * - one after the other, with pauses, and each again twice a day (after a start too: others keep what they were told a day);
  * - not when enough others provide the blob already.
+ *
+ * Who looks for a blob asks the DHT first, and known members only when that names nobody: each question to one that was not met
+ * is a handshake, and a cluster that lost its tracker looks everywhere at once.
  */
 import type { Digest } from '#oci';
-import type { Overlay } from '#swarm';
+import type { Overlay, PeerAddress } from '#swarm';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
 import { createPause } from './pause.ts';
@@ -23,8 +26,11 @@ interface OverlayTiming {
   readonly waitMs: number;
   readonly restMs: number;
   readonly searchMs: number;
-  /** Pauses of the searches that are repeated while hardly anybody is known. */
+  /** What the DHT may take until known members are asked too. */
+  readonly headStartMs: number;
+  /** Pauses of the searches that are repeated while nobody is known, and while hardly anybody is. */
   readonly againMs: readonly number[];
+  readonly moreMs: readonly number[];
 }
 
 const TIMING: OverlayTiming = {
@@ -34,7 +40,9 @@ const TIMING: OverlayTiming = {
   waitMs: 1_000,
   restMs: 5_000,
   searchMs: 5_000,
+  headStartMs: 500,
   againMs: [1_000, 2_000, 4_000, 8_000, 30_000],
+  moreMs: [5_000, 15_000, 30_000],
 };
 
 const BUDGET = 1_000;
@@ -47,59 +55,70 @@ const ASKED_AT_ONCE = 8;
 const ENOUGH_HOLDERS = 8;
 const ASK_DEADLINE_MS = 3_000;
 
-/** The key under which a blob's providers are kept. */
+/** The key under which the providers of a blob or a manifest are kept. */
 export const providerKey = (digest: Digest): string => `blob ${digest}`;
 /** Asked of a member: whether it has the blob, or a part of it. */
 export const haveQuestion = (digest: Digest): string => `have ${digest}`;
 
-export interface HeldBlob {
-  readonly infoHash: InfoHash;
+export interface Held {
   readonly digest: Digest;
+  /** Of a blob; manifests have none. */
+  readonly infoHash?: InfoHash;
+}
+
+/** What is held goes by its infohash, a manifest by its digest. */
+type HeldName = InfoHash | Digest;
+
+export interface OverlayDiscovery extends Discovery {
+  /** A manifest that others may ask for is here. */
+  holdManifest(digest: Digest): void;
 }
 
 interface OverlayDiscoveryOptions {
   readonly overlay: Overlay;
   /** The digest behind an infohash that we hold. */
   readonly digestOf: (infoHash: InfoHash) => Promise<Digest | undefined>;
-  /** Blobs that were used lately, the latest first; read once, at most so many. Undefined: nobody is told what we hold. */
-  readonly recent: ((most: number) => Promise<readonly HeldBlob[]>) | undefined;
+  /** What was used lately, the latest first; read once, at most so many. Undefined: nobody is told what we hold. */
+  readonly recent: ((most: number) => Promise<readonly Held[]>) | undefined;
   /** Whether others may learn what we hold; asked each time. */
   readonly mayTell: () => boolean;
   readonly log: Logger;
   readonly timing?: Partial<OverlayTiming> | undefined;
 }
 
-export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discovery {
+export function createOverlayDiscovery(options: OverlayDiscoveryOptions): OverlayDiscovery {
   const { overlay, digestOf, mayTell, log } = options;
   const timing = { ...TIMING, ...options.timing };
   const stop = new AbortController();
   const pause = createPause();
   /** To be told, the oldest first; and what was told, by the time of the last. */
-  const fresh = new Set<InfoHash>();
-  const told = new Map<InfoHash, { readonly digest: Digest; readonly at: number }>();
+  const fresh = new Map<HeldName, Digest | undefined>();
+  const told = new Map<HeldName, { readonly digest: Digest; readonly at: number }>();
 
-  function forget(infoHash: InfoHash): void {
-    fresh.delete(infoHash);
-    const known = told.get(infoHash);
+  function forget(name: HeldName): void {
+    fresh.delete(name);
+    const known = told.get(name);
     if (known === undefined) return;
-    told.delete(infoHash);
+    told.delete(name);
     void overlay.withdraw(providerKey(known.digest));
   }
 
   function keepBudget(): void {
-    for (const infoHash of told.keys()) {
+    for (const name of told.keys()) {
       if (told.size + fresh.size <= BUDGET) return;
-      forget(infoHash);
+      forget(name);
     }
-    for (const infoHash of fresh) {
+    for (const name of fresh.keys()) {
       if (fresh.size <= BUDGET) return;
-      fresh.delete(infoHash);
+      fresh.delete(name);
     }
   }
 
-  async function tell(infoHash: InfoHash): Promise<void> {
-    const digest = told.get(infoHash)?.digest ?? (await digestOf(infoHash));
-    if (digest === undefined) return;
+  function add(name: HeldName, digest?: Digest): void {
+    if (!told.has(name)) fresh.set(name, digest);
+  }
+
+  async function tell(name: HeldName, digest: Digest): Promise<void> {
     const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(PROVIDE_DEADLINE_MS)]);
     const key = providerKey(digest);
     let others = 0;
@@ -108,15 +127,19 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
       if (others >= ENOUGH_PROVIDERS) break;
     }
     if (others < ENOUGH_PROVIDERS) await overlay.provide(key, signal);
-    told.delete(infoHash);
-    told.set(infoHash, { digest, at: performance.now() });
+    told.delete(name);
+    told.set(name, { digest, at: performance.now() });
     keepBudget();
   }
 
-  function nextDue(): { readonly infoHash: InfoHash; readonly isNew: boolean } | undefined {
-    for (const infoHash of fresh) return { infoHash, isNew: true };
-    for (const [infoHash, { at }] of told) {
-      return performance.now() - at < timing.renewMs ? undefined : { infoHash, isNew: false };
+  async function nextDue(): Promise<{ name: HeldName; digest: Digest; isNew: boolean } | undefined> {
+    for (const [name, known] of fresh) {
+      const digest = known ?? (await digestOf(name as InfoHash));
+      if (digest !== undefined) return { name, digest, isNew: true };
+      fresh.delete(name);
+    }
+    for (const [name, { digest, at }] of told) {
+      return performance.now() - at < timing.renewMs ? undefined : { name, digest, isNew: false };
     }
     return undefined;
   }
@@ -125,10 +148,11 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
     while (!stop.signal.aborted && !overlay.searchable) await pause.wait(timing.waitMs, stop.signal);
     if (stop.signal.aborted) return;
     for (const { infoHash, digest } of (await recent(BUDGET)).toReversed()) {
-      if (!fresh.has(infoHash)) told.set(infoHash, { digest, at: Number.NEGATIVE_INFINITY });
+      const name = infoHash ?? digest;
+      if (!fresh.has(name)) told.set(name, { digest, at: Number.NEGATIVE_INFINITY });
     }
     while (!stop.signal.aborted) {
-      const due = nextDue();
+      const due = await nextDue();
       if (due === undefined) {
         await pause.wait(Math.min(timing.renewMs, 60_000), stop.signal);
       } else if (!overlay.searchable) {
@@ -136,8 +160,8 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
       } else if (!mayTell()) {
         await pause.wait(timing.restMs, stop.signal);
       } else {
-        fresh.delete(due.infoHash);
-        await tell(due.infoHash);
+        fresh.delete(due.name);
+        await tell(due.name, due.digest);
         await pause.wait(due.isNew ? timing.newPauseMs : timing.renewPauseMs, stop.signal);
       }
     }
@@ -146,31 +170,45 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
     log.error({ err: error }, 'blobs are not told to the DHT any more'),
   );
 
-  /** Known members that say they have it, and those that the DHT names. */
+  /** Those that the DHT names, and known members that say they have it. */
   async function search(
     digest: Digest,
     signal: AbortSignal,
-    found: (peer: Parameters<Overlay['ask']>[0]) => void,
+    found: (peer: PeerAddress) => void,
+    /** Ask known members whatever the DHT says: those that it names may be gone. */
+    askAll: boolean,
   ): Promise<void> {
     overlay.listen();
-    let holders = 0;
-    const named = (async () => {
-      for await (const peer of overlay.providers(providerKey(digest), signal)) found(peer);
-    })();
+    const enough = new AbortController();
+    const within = AbortSignal.any([signal, enough.signal]);
+    const holders = new Set<string>();
+    function holds(peer: PeerAddress): void {
+      found(peer);
+      holders.add(peer.libp2p?.peerId ?? '');
+      if (holders.size >= ENOUGH_HOLDERS) enough.abort();
+    }
+
+    async function named(): Promise<void> {
+      for await (const peer of overlay.providers(providerKey(digest), within)) holds(peer);
+    }
+    const looking = named();
+    const start = createPause();
+    if (overlay.searchable && !askAll) {
+      void looking.then(() => start.wake());
+      await start.wait(timing.headStartMs, within);
+    }
     const members = overlay.members().slice(0, MAX_ASKED).values();
     const askNext = async (): Promise<void> => {
       for (const member of members) {
-        if (signal.aborted || holders >= ENOUGH_HOLDERS) return;
-        const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_DEADLINE_MS)]);
+        if (within.aborted || (!askAll && overlay.searchable && holders.size > 0)) return;
+        const patience = AbortSignal.any([within, AbortSignal.timeout(ASK_DEADLINE_MS)]);
         const has = await overlay
-          .ask(member, haveQuestion(digest), { maxBytes: 16, signal: within })
+          .ask(member, haveQuestion(digest), { maxBytes: 16, signal: patience })
           .catch(() => undefined);
-        if (has === undefined) continue;
-        holders += 1;
-        found(member);
+        if (has !== undefined) holds(member);
       }
     };
-    await Promise.all([named, ...Array.from({ length: ASKED_AT_ONCE }, askNext)]);
+    await Promise.all([looking, ...Array.from({ length: ASKED_AT_ONCE }, askNext)]);
   }
 
   return {
@@ -180,23 +218,28 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
       const known = new Set<string>();
       const again = createPause();
 
+      async function look(of: Digest, askAll: boolean): Promise<void> {
+        const within = AbortSignal.any([signal, AbortSignal.timeout(timing.searchMs)]);
+        const found = (peer: PeerAddress): void => {
+          const name = peer.libp2p?.peerId ?? `${peer.host}:${peer.port}`;
+          if (signal.aborted || known.has(name)) return;
+          known.add(name);
+          onPeers([peer]);
+        };
+        await search(of, within, found, askAll);
+      }
+
       async function follow(): Promise<void> {
-        if (digest !== undefined) {
-          for (const pauseMs of [0, ...timing.againMs]) {
-            if (known.size >= ENOUGH_HOLDERS) break;
-            if (pauseMs > 0) await again.wait(pauseMs, signal);
-            if (signal.aborted) return;
-            const within = AbortSignal.any([signal, AbortSignal.timeout(timing.searchMs)]);
-            await search(digest, within, (peer) => {
-              const name = peer.libp2p?.peerId ?? `${peer.host}:${peer.port}`;
-              if (signal.aborted || known.has(name)) return;
-              known.add(name);
-              onPeers([peer]);
-            });
-            if (pauseMs === 0 && !signal.aborted) onAnswered?.(true);
-          }
-        } else if (!signal.aborted) {
-          onAnswered?.(true);
+        if (digest !== undefined) await look(digest, false);
+        if (!signal.aborted) onAnswered?.(true);
+        if (digest === undefined) return;
+        const pauses = { nobody: timing.againMs.values(), few: timing.moreMs.values() };
+        while (known.size < ENOUGH_HOLDERS) {
+          const { value: pauseMs, done } = (known.size === 0 ? pauses.nobody : pauses.few).next();
+          if (done === true) return;
+          await again.wait(pauseMs, signal);
+          if (signal.aborted) return;
+          await look(digest, true);
         }
       }
       // In a later turn, so that the caller has its membership before it hears of peers.
@@ -208,7 +251,13 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Discov
     },
     hold(infoHashes) {
       if (!options.recent) return;
-      for (const infoHash of infoHashes) if (!told.has(infoHash)) fresh.add(infoHash);
+      for (const infoHash of infoHashes) add(infoHash);
+      keepBudget();
+      pause.wake();
+    },
+    holdManifest(digest) {
+      if (!options.recent) return;
+      add(digest, digest);
       keepBudget();
       pause.wake();
     },

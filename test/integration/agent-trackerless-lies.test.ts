@@ -127,16 +127,21 @@ t.test('wrong metainfo, with bytes that fit it', async (t) => {
     answer: (question) =>
       question === `metainfo ${digest}` ? encodeMetainfo(garbage.metainfo) : Buffer.from('yes'),
   });
-  const holder = await agentWith(t, origin, []);
+  // Answers, and is on no record: the DHT names the liar alone.
+  const holder = await agentHere(t, [origin.url], {
+    discovery: { dht: false, mdns: undefined, bootstrap: [] },
+  });
   const agent = await agentWith(t, origin, [liar.multiaddr, multiaddrOf(holder)]);
   await pushBlob(origin.url, 'team/app', bytes);
   await pull(`${holder.url}/v2/team/app/blobs/${digest}`);
   await until(async () => (await holder.metric('shoal_cache_blobs')) === 1);
+  await until(() => liar.overlay.searchable);
+  await liar.overlay.provide(providerKey(digest), AbortSignal.timeout(5_000));
   await origin.close();
 
   const right = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
   t.equal(right.status, 200);
-  t.equal(`sha256:${right.sha256}`, digest, 'beside an honest member the same pull is right');
+  t.equal(`sha256:${right.sha256}`, digest, 'the next search of the same pull hears an honest member');
   t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
 });
 

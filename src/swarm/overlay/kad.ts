@@ -24,8 +24,13 @@ const MAX_STREAMS = 32;
 const VALIDITY_MS = 24 * 3_600_000;
 const CLEAN_UP_MS = 3_600_000;
 const SELF_QUERY_MS = 100;
-/** Members that are asked at the same time. */
-const ALPHA = 3;
+/**
+ * Members that keep a record, and that a look-up ends with. The library's 20 is for a network where most nodes leave within hours; here it
+ * would be everybody in a small cluster, for each look-up of each agent.
+ */
+const CLOSEST = 8;
+/** Members that are asked at the same time, on one path: members are admitted, and most answer. */
+const ALPHA = 4;
 
 class NotFoundError extends Error {
   override readonly name = 'NotFoundError';
@@ -117,8 +122,9 @@ export async function startKad(options: {
     protocol: KAD_PROTOCOL,
     clientMode: false,
     peerInfoMapper: passthroughMapper,
+    kBucketSize: CLOSEST,
     alpha: ALPHA,
-    disjointPaths: ALPHA,
+    disjointPaths: 1,
     initialQuerySelfInterval: SELF_QUERY_MS,
     maxInboundStreams: MAX_STREAMS,
     maxOutboundStreams: MAX_STREAMS,

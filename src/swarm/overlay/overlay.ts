@@ -32,6 +32,8 @@ const MAX_ANSWERS = 32;
 /** While fewer members than this were met, those that are introduced are greeted. */
 const ENOUGH_MEMBERS = 20;
 const GREETINGS_AT_ONCE = 4;
+/** With so many in its table a member finds its way to all others. */
+const ENOUGH_IN_TABLE = 8;
 /**
  * After a member was met while few are in the table of the DHT, it is asked for others: members that start at the same time
  * may not be ready to answer the first time, and the library would ask again after minutes.
@@ -81,13 +83,13 @@ export async function createOverlay(options: {
   function meet(member: string): void {
     if (kad === undefined) return;
     kad.meet(member);
-    if (kad.table >= ENOUGH_MEMBERS || stopping.signal.aborted) return;
+    if (kad.table >= ENOUGH_IN_TABLE || stopping.signal.aborted) return;
     for (const timer of looks) clearTimeout(timer);
     looks = LOOK_AFTER_MS.map((ms) => setTimeout(() => void look(), ms).unref());
   }
 
   async function look(): Promise<void> {
-    if (kad === undefined || kad.table === 0 || kad.table >= ENOUGH_MEMBERS) return;
+    if (kad === undefined || kad.table === 0 || kad.table >= ENOUGH_IN_TABLE) return;
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(LOOK_DEADLINE_MS)]);
     await kad
       .look(signal)
