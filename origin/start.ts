@@ -27,7 +27,13 @@ import { locate, requirements, requirementsOf } from './registry/manifests.ts';
 import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
-import { createRollouts, registerRollouts } from './rollouts/index.ts';
+import {
+  createRollouts,
+  createTriggers,
+  registerPreheat,
+  registerRollouts,
+  type TriggerConfig,
+} from './rollouts/index.ts';
 import { createScrubber } from './scrub/index.ts';
 import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
@@ -66,6 +72,8 @@ export interface OriginConfig {
   readonly access?: AccessConfig | undefined;
   /** Registries whose images are fetched when they are asked for; none by default. */
   readonly upstreams?: readonly UpstreamConfig[] | undefined;
+  /** What begins prefetches beside commands; by default nothing. */
+  readonly triggers?: TriggerConfig;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
   /** Who takes part in the swarm; by default everybody while every listener is on the loopback, else members. */
@@ -272,6 +280,9 @@ export async function startOrigin(
   access.register(http.app);
   tracker.register(http.app);
   registerRollouts(http.app, rollouts, { guard: cluster?.guard });
+  const { pushRules = [], preheatDrivers = [], preheatNodes = '*' } = config.triggers ?? {};
+  const triggers = createTriggers({ rollouts, rules: pushRules, log });
+  registerPreheat(http.app, { drivers: preheatDrivers, selector: preheatNodes, rollouts, triggers });
   registerApi(http.app, {
     blobs,
     torrents,
@@ -309,6 +320,7 @@ export async function startOrigin(
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
     discard: collector.discard,
+    pushed: triggers.pushed,
   });
   address = await http.start();
   torrents.resume();

@@ -67,6 +67,7 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
   }
   await registry.space.check(bytes.length);
   const requires = requirements(manifest);
+  const tags = reference.kind === 'tag' ? [reference.tag] : extraTags;
   const missing = await missingBlobs(registry, name, requires.blobs);
   if (missing.length > 0) throw lacks(missing);
   const unlinked = await registry.metadata.putManifest(name, {
@@ -79,9 +80,10 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
     artifactType: manifest.artifactType,
     annotations: manifest.annotations,
     pushedAt: Date.now(),
-    tags: reference.kind === 'tag' ? [reference.tag] : extraTags,
+    tags,
   });
   if (unlinked.length > 0) throw lacks(unlinked);
+  registry.pushed(name, tags);
   if (extraTags.length > 0) reply.header('oci-tag', extraTags);
   if (manifest.subject) reply.header('oci-subject', manifest.subject.digest);
   return reply

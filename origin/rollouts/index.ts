@@ -7,5 +7,8 @@
  *     await rollouts.create({ kind: 'prefetch', image: 'team/app:v7', selector: 'zone=eu1/*', … });
  *     await rollouts.close();
  */
+export type { TriggerConfig } from './options.ts';
+export { registerPreheat } from './preheat.ts';
 export { createRollouts, type ResolvedImage, type Rollouts } from './rollouts.ts';
 export { registerRollouts } from './routes.ts';
+export { createTriggers } from './triggers.ts';

@@ -44,6 +44,8 @@ export interface NewRollout {
 }
 
 export interface Rollouts {
+  /** @throws ProblemError 404 when there is no such image here */
+  resolve(image: string): Promise<ResolvedImage>;
   /** On the disk when it resolves. @throws ProblemError for an unknown image, a bad selector, and when nobody is selected */
   create(wanted: NewRollout): Promise<Rollout>;
   get(id: string): Rollout | undefined;
@@ -96,6 +98,7 @@ export async function createRollouts(options: {
   const samples = new Map<string, { readonly at: number; readonly received: number }[]>();
   let woken = false;
   let closed = false;
+  let lastAt = Math.max(0, ...kept.rollouts.map(({ createdAt }) => createdAt));
 
   metrics.gauge<'state'>({
     name: 'shoal_rollouts',
@@ -244,17 +247,24 @@ export async function createRollouts(options: {
     }
   };
 
+  const resolve = async (image: string): Promise<ResolvedImage> => {
+    const found = await options.resolve(image);
+    if (found !== undefined) return found;
+    throw new ProblemError(404, 'Not Found', `there is no image ${image} here`);
+  };
+
   return {
     nodes,
+    resolve,
     async create(wanted) {
       const selects = selectorOf(wanted.selector);
       if (active().length >= MAX_ACTIVE) {
         throw new ProblemError(409, 'Conflict', `${MAX_ACTIVE} rollouts run already: wait, or cancel one`);
       }
-      const image = await options.resolve(wanted.image);
-      if (image === undefined)
-        throw new ProblemError(404, 'Not Found', `there is no image ${wanted.image} here`);
-      const at = now();
+      const image = await resolve(wanted.image);
+      // Jobs of other tools are told apart by it.
+      lastAt = Math.max(now(), lastAt + 1);
+      const at = lastAt;
       const chosen = Array.from(nodes.list()).filter((node) => at - node.seenAt < RECENT_MS && selects(node));
       if (chosen.length === 0) {
         throw new ProblemError(

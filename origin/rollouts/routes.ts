@@ -5,15 +5,14 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Guard } from '#cluster';
-import { ProblemError, readBody } from '#http';
+import { ProblemError } from '#http';
 import { hello, PLATFORM, reports } from '#orders';
+import { bodyOf } from './body.ts';
 import { isFinal } from './machine.ts';
 import type { NewRollout, Rollouts } from './rollouts.ts';
 import { headerView, nodeViews } from './view.ts';
 import { parseWaves, type WaveSize } from './waves.ts';
 
-const MAX_BODY_BYTES = 64 * 1024;
-const BODY_DEADLINE_MS = 10_000;
 const PREFETCH_DEADLINE_S = 24 * 3_600;
 const MAX_DEADLINE_S = 30 * 24 * 3_600;
 /** An Ed25519 peer id of libp2p. */
@@ -147,22 +146,4 @@ function orProblem<T>(what: string, read: () => T): T {
     if (error instanceof RangeError) throw new ProblemError(400, 'Bad Request', `${what}: ${error.message}`);
     throw error;
   }
-}
-
-async function bodyOf<T>(request: FastifyRequest, schema: z.ZodType<T>, guard?: Guard): Promise<T> {
-  const late = setTimeout(() => request.raw.destroy(), BODY_DEADLINE_MS);
-  const body = await readBody(request.raw, MAX_BODY_BYTES).finally(() => clearTimeout(late));
-  if (body === undefined) throw new ProblemError(413, 'Content Too Large', `at most ${MAX_BODY_BYTES} bytes`);
-  guard?.checkBody(request.raw, body);
-  let value: unknown;
-  try {
-    value = JSON.parse(body.toString('utf8'));
-  } catch {
-    throw new ProblemError(400, 'Bad Request', 'the body is not JSON');
-  }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.join('.') || 'the body';
-  throw new ProblemError(400, 'Bad Request', `${where}: ${issue?.message ?? ''}`);
 }
