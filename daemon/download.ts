@@ -11,7 +11,7 @@
 import { BlobStoreError, type DownloadStore, type PartialBlob } from '#blobs';
 import type { Discovery, Membership } from '#discovery';
 import { type Digest, OciError } from '#oci';
-import type { PeerAddress, PieceSource, Swarm, SwarmDownload } from '#swarm';
+import type { PeerAddress, PieceSource, PieceStore, Swarm, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
 import { FIRST_LEAF_BYTES, type MetainfoCatalog, pieceCount, type Torrent } from '#torrent';
 import { createBeginning } from './beginning.ts';
@@ -85,11 +85,13 @@ export async function startDownload(
   const { digest, infoHash } = metainfo;
   const log = context.log.child({ digest, reqId: request.requestId });
   const startedAt = performance.now();
-  const releaseRoom = await cache.reserve(metainfo.length);
+  const room = await cache.reserve(digest, metainfo.length);
   const partial = await openPartial(context, metainfo).catch((error: unknown) => {
-    releaseRoom();
+    room.release(0);
     throw toOciError(error);
   });
+  /** Until nobody reads from the partial's file any more, which the blob's becomes. */
+  const endUse = cache.use(digest);
   account.sized(metainfo.length, partial.verifiedBytes);
   account.enter('first-peer', performance.now());
   const stopListening = metainfo.growth?.onMore(() => {
@@ -113,11 +115,14 @@ export async function startDownload(
   /** Streams read from the partial blob's file also after it became complete. */
   function letGo(): void {
     if (followers.size > 0 || (state !== 'complete' && state !== 'failed')) return;
-    partial.close().catch((error: unknown) => log.warn({ err: error }, 'partial blob not closed'));
+    partial
+      .close()
+      .catch((error: unknown) => log.warn({ err: error }, 'partial blob not closed'))
+      .finally(endUse);
   }
 
   async function fetchPieces(): Promise<{ swarmDownload: SwarmDownload; membership: Membership }> {
-    const swarmDownload = swarm.download({ metainfo, store: partial });
+    const swarmDownload = swarm.download({ metainfo, store: timedWrites(partial, account) });
     swarmDownload.completed.catch(() => undefined);
     exchange = swarmDownload;
     const peers = originPeers(metainfo);
@@ -190,6 +195,7 @@ export async function startDownload(
           account.enter('disk', performance.now());
           followers.complete();
         },
+        onStored: room.complete,
       });
     } catch (error) {
       await Promise.allSettled([swarmDownload.close(), membership.leave()]);
@@ -226,7 +232,7 @@ export async function startDownload(
     .finally(() => {
       feed.close();
       stopListening?.();
-      releaseRoom();
+      room.release(partial.verifiedBytes);
       cache.trim();
     });
   finished.catch(() => undefined);
@@ -284,6 +290,20 @@ async function openPartial(context: DownloadContext, metainfo: Torrent): Promise
     if (!isNoSpace(error) || !(await context.cache.makeRoom(metainfo.length))) throw error;
     return context.store.openPartial(metainfo);
   }
+}
+
+/** The same pieces; how long each takes to be written is told to the account. */
+function timedWrites(partial: PartialBlob, account: PullAccount): PieceStore {
+  return {
+    has: partial.has,
+    read: partial.read,
+    recheck: partial.recheck,
+    async write(piece, bytes, source) {
+      const from = performance.now();
+      await partial.write(piece, bytes, source);
+      account.wrote(from, performance.now());
+    },
+  };
 }
 
 /** A full disk: the cache gives way, once. */

@@ -25,6 +25,8 @@ export interface AgentMetrics {
   blobFetched(seconds: number): void;
   pieceRejected(): void;
   rightsCheck(result: RightsCheck): void;
+  /** A blob left the cache: for its limit or for the disk's floor; `others` of the zone hold it, as far as known. */
+  evicted(why: 'size' | 'disk', others: number | undefined, bytes: number): void;
   /** To be wired into the swarm's observer. */
   readonly swarm: Pick<SwarmObserver, 'payload' | 'connected' | 'disconnected'>;
 }
@@ -81,6 +83,16 @@ export function registerMetrics(
     help: 'Complete blobs in the cache',
     read: (gauge) => gauge.set(cacheTotals().blobs),
   });
+  const evictions = metrics.counter({
+    name: 'shoal_cache_evictions_total',
+    help: 'Blobs that left the cache, by why (its size, the disk) and whether others of the zone hold them (others, last, unknown)',
+    labels: ['why', 'copies'],
+  });
+  const evictedBytes = metrics.counter({
+    name: 'shoal_cache_evicted_bytes_total',
+    help: 'Bytes of blobs that left the cache',
+    labels: [],
+  });
   for (const source of ['cache', 'swarm', 'origin', 'upstream']) sent.inc({ source }, 0);
   return {
     mirrorRequest: (kind, status) => requests.inc({ kind, status: String(status) }),
@@ -90,6 +102,10 @@ export function registerMetrics(
     blobFetched: (seconds) => fetchSeconds.observe(seconds),
     pieceRejected: swarm.pieceRejected,
     rightsCheck: (result) => checks.inc({ result }),
+    evicted(why, others, bytes) {
+      evictions.inc({ why, copies: others === undefined ? 'unknown' : others > 0 ? 'others' : 'last' });
+      evictedBytes.inc({}, bytes);
+    },
     swarm: {
       ...swarm.observer,
       payload(direction, transport, bytes, peer) {

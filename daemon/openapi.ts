@@ -64,6 +64,7 @@ const status = object({
         role: { enum: ['origin', 'agent'] },
         bytesIn: integer,
         bytesOut: integer,
+        interested: { type: 'boolean', description: 'it wants pieces that are here' },
       }),
     },
   }),
@@ -96,6 +97,11 @@ const pulls = object({
       phasesMs: counts(PULL_PHASES),
       bytesBySource: counts(PULL_SOURCES),
       transferMsBySource: counts(PULL_SOURCES),
+      writingMs: {
+        type: 'integer',
+        description:
+          'in which a piece was being written to the disk, beside the transfer; part of no phase of its own',
+      },
       topPeers: {
         type: 'array',
         description: 'who sent most, of the members that were connected at the end; five at most',

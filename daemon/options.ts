@@ -36,6 +36,11 @@ import type { AgentConfig } from './index.ts';
 import { lazyLimits, lazyOptions } from './lazy/options.ts';
 import { discoveryConfig, discoveryOptions } from './trackerless/options.ts';
 
+/** How much the disk should have free; 0: the cache does not care. */
+const sizeOrOff = kind('SIZE|off', `${size.expected}, or off`, (text) =>
+  text === 'off' ? 0 : size.schema.safeParse(text).data,
+);
+
 const count = kind('N', 'a whole number from 1 to 1000000', (text) =>
   /^[1-9]\d{0,5}$|^1000000$/.test(text) ? Number(text) : undefined,
 );
@@ -81,7 +86,14 @@ export const agentOptions = defineOptions({
     string('a/b/c', 'a zone such as eu1/rack7, coarse to fine', /^[\w.-]{1,63}(?:\/[\w.-]{1,63}){0,7}$/),
     'where this node is, coarse to fine',
   ),
-  'cache.size': optional(size, 'most that the cache may hold; by default the disk is the limit'),
+  'cache.size': optional(
+    size,
+    'most that the cache may hold, blobs that are being fetched included; by default the disk is the limit',
+  ),
+  'cache.free': optional(
+    sizeOrOff,
+    'the cache gives way while the disk has less than this free; by default 5 % of the disk, at most 1GiB',
+  ),
   'cache.scrub-rate': optional(
     rate,
     'how fast cached blobs are hashed again in the background, on average; by default only changed files are',
@@ -121,6 +133,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const bittorrentListen = values['bittorrent.listen'];
   const caFile = values['ca.file'];
   const cacheSizeBytes = values['cache.size'];
+  const cacheFreeBytes = values['cache.free'];
   const scrubRateBytesPerSecond = values['cache.scrub-rate'];
   if (origins.length === 0) {
     throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
@@ -151,6 +164,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(advertise !== undefined && { advertise }),
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
+    ...(cacheFreeBytes !== undefined && { cacheFreeBytes }),
     lazy: lazyLimits(values),
     ...(discovery && { discovery }),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),

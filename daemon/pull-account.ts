@@ -53,6 +53,8 @@ export interface PullReport {
   readonly bytesBySource: Readonly<Record<PullSource, number>>;
   /** Of the phase `transfer`: the time of each piece since the one before it, by who brought the piece; whole milliseconds. */
   readonly transferMsBySource: Readonly<Record<PullSource, number>>;
+  /** In which a piece was being written to the file: beside the transfer, and so a part of no phase of its own; whole milliseconds. */
+  readonly writingMs: number;
   /** Who sent most, at most five. */
   readonly topPeers: readonly PullPeer[];
   /** What took longest, in words. */
@@ -72,6 +74,8 @@ export interface PullAccount {
   peers(members: readonly PullPeer[]): void;
   /** A verified piece is here; the first of a fetch ends its wait for the first piece. */
   arrived(source: PieceSource, bytes: number, at: number): void;
+  /** A piece was written to the file, from then to then. */
+  wrote(from: number, to: number): void;
   complete(at: number): void;
   failed(reason: string, at: number): void;
   report(now: number): PullReport;
@@ -98,6 +102,8 @@ const SOURCE_WORDS: Readonly<Record<PullSource, string>> = {
 const TOP_PEERS = 5;
 /** With all of the blob at the origin so late in the transfer, a faster swarm would have gained nothing. */
 const UPSTREAM_SHARE = 0.75;
+/** With pieces being written for so much of the transfer, a faster swarm would have gained nothing either. */
+const DISK_SHARE = 0.75;
 
 export function createPullAccount(subject: {
   readonly digest: Digest;
@@ -131,6 +137,9 @@ export function createPullAccount(subject: {
   /** When the newest piece came. */
   let lastAt: number | undefined;
   let atOrigin: number | undefined;
+  let writingMs = 0;
+  /** Until when writing was counted: two pieces at a time count once. */
+  let writtenUntil = subject.at;
   let phase: PullPhase = 'metainfo';
   let since = subject.at;
 
@@ -149,6 +158,12 @@ export function createPullAccount(subject: {
   function waitedForUpstream(transferMs: number): boolean {
     const from = transferFrom ?? Number.POSITIVE_INFINITY;
     return atOrigin !== undefined && atOrigin - from >= UPSTREAM_SHARE * transferMs;
+  }
+
+  /** What held the transfer back, where that was not who sent. */
+  function paceOf(transferMs: number): string {
+    if (waitedForUpstream(transferMs)) return ', as fast as the origin got them from the upstream';
+    return transferMs > 0 && writingMs >= DISK_SHARE * transferMs ? ', as fast as the disk took them' : '';
   }
 
   return {
@@ -183,6 +198,11 @@ export function createPullAccount(subject: {
       phase = 'transfer';
       transferFrom = at;
     },
+    wrote(from, to) {
+      if (state !== 'running') return;
+      writingMs += Math.max(0, to - Math.max(from, writtenUntil));
+      writtenUntil = Math.max(writtenUntil, to);
+    },
     complete: (at) => end('complete', null, at),
     failed: (reason, at) => end('failed', reason, at),
     report(now) {
@@ -197,8 +217,9 @@ export function createPullAccount(subject: {
         ...{ state, error, size, wallMs, phasesMs },
         bytesBySource: { ...bytes },
         transferMsBySource: rounded(transferMs),
+        writingMs: Math.round(writingMs),
         topPeers,
-        slowest: slowestOf(phasesMs, wallMs, bytes, waitedForUpstream(phasesMs.transfer)),
+        slowest: slowestOf(phasesMs, wallMs, bytes, paceOf(phasesMs.transfer)),
       };
     },
   };
@@ -214,7 +235,7 @@ function slowestOf(
   phasesMs: Readonly<Record<PullPhase, number>>,
   wallMs: number,
   bytes: Readonly<Record<PullSource, number>>,
-  waitedForUpstream: boolean,
+  pace: string,
 ): string {
   if (wallMs === 0) return 'nothing took a millisecond';
   const slowest = PULL_PHASES.reduce((most, name) => (phasesMs[name] > phasesMs[most] ? name : most));
@@ -224,6 +245,5 @@ function slowestOf(
   );
   if (slowest !== 'transfer' || fetched.length === 0) return `${WORDS[slowest]}: ${share}`;
   const most = fetched.reduce((best, name) => (bytes[name] > bytes[best] ? name : best));
-  const pace = waitedForUpstream ? ', as fast as the origin got them from the upstream' : '';
   return `${WORDS.transfer}${pace}, most of them from ${SOURCE_WORDS[most]}: ${share}`;
 }

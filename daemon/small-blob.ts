@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { BlobStore } from '#blobs';
 import type { Discovery } from '#discovery';
-import type { Digest } from '#oci';
+import { type Digest, OciError } from '#oci';
 import { createMetainfo, type MetainfoCatalog } from '#torrent';
 import type { Cache } from './cache.ts';
 import { isNoSpace } from './download.ts';
@@ -32,11 +32,19 @@ export async function fetchSmallBlob(
   const startedAt = performance.now();
   const bytes = await context.origin.smallBlob(repository, digest, SMALL_BLOB_BYTES, ask);
   metrics.fetchedOverHttp(bytes.length);
+  const room = await cache.reserve(digest, bytes.length).catch((error: unknown) => {
+    // The client has its bytes, whether they can be kept or not.
+    if (error instanceof OciError && error.code === 'UNAVAILABLE') return undefined;
+    throw error;
+  });
+  if (!room) return bytes;
   try {
-    await keep(store, digest, bytes);
+    await keep(store, digest, bytes, room.complete);
   } catch (error) {
     if (!isNoSpace(error) || !(await cache.makeRoom(bytes.length))) throw error;
-    await keep(store, digest, bytes);
+    await keep(store, digest, bytes, room.complete);
+  } finally {
+    room.release(0);
   }
   metrics.blobFetched((performance.now() - startedAt) / 1000);
   if (bytes.length > 0) {
@@ -49,11 +57,11 @@ export async function fetchSmallBlob(
   return bytes;
 }
 
-async function keep(store: BlobStore, digest: Digest, bytes: Buffer): Promise<void> {
+async function keep(store: BlobStore, digest: Digest, bytes: Buffer, onStored: () => void): Promise<void> {
   const writer = await store.createWriter();
   try {
     await writer.append(once(bytes));
-    await writer.commit(digest);
+    await writer.commit(digest, { onStored });
   } catch (error) {
     await writer.cancel().catch(() => undefined);
     throw error;

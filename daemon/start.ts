@@ -1,5 +1,5 @@
 /** Makes the agent's parts, wires them, and takes them down in the order that loses nothing. */
-import { mkdir, statfs } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
@@ -31,7 +31,7 @@ import {
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
 import { type BudgetConfig, exposeLimits, openBudget, registerLimits, swarmRates } from './budget/index.ts';
-import { createCache } from './cache.ts';
+import { setUpCache } from './cache-setup.ts';
 import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
 import { listHeld } from './held.ts';
@@ -44,6 +44,7 @@ import { registerMirror } from './mirror/routes.ts';
 import { createOpenness } from './openness.ts';
 import { createOriginClient } from './origin-client.ts';
 import type { OriginOrder } from './origin-order.ts';
+import { openPins } from './pins.ts';
 import { createPulls, registerPulls } from './pulls.ts';
 import { createResolver } from './resolver.ts';
 import { createRights, type RightsOptions } from './rights.ts';
@@ -86,6 +87,10 @@ export interface AgentConfig extends BudgetConfig {
   readonly zone?: string | undefined;
   /** Most that the cache may hold; by default the disk is the limit. */
   readonly cacheSizeBytes?: number | undefined;
+  /** The cache gives way while the disk has less than this free. Default 5 % of the disk, at most 1 GiB. */
+  readonly cacheFreeBytes?: number | undefined;
+  /** How long who needs room waits for blobs that are in use, in milliseconds. Default 20 s. */
+  readonly waitForRoomMs?: number | undefined;
   /** How fast cached blobs are hashed again in the background, on average; by default they are not. */
   readonly scrubRateBytesPerSecond?: number | undefined;
   /** Before each pass of that. Default one minute. */
@@ -286,13 +291,12 @@ export async function startAgent(
     it.close(),
   );
   const ready = Promise.all([held.listed, store.counted]);
-  const limitBytes = config.cacheSizeBytes;
-  const freeBytes = async (): Promise<number> => {
-    const { bavail, bsize } = await statfs(config.data);
-    return bavail * bsize;
-  };
+  const pins = await openPins(db);
   const cache = parts.adopt(
-    createCache({ store, catalog, swarm, discovery, unfinished, freeBytes, limitBytes, ready, log }),
+    await setUpCache({
+      ...{ config, store, catalog, swarm, discovery, unfinished, pins, ready },
+      ...{ http, counters, metrics, log },
+    }),
     (it) => it.close(),
   );
   const pulls = createPulls();

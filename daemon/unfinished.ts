@@ -13,6 +13,7 @@ export interface Unfinished {
   begin(digest: Digest, length: number): Promise<(completed: boolean) => Promise<void>>;
   /** Downloads that were begun before and are not complete. */
   pending(): Promise<ReadonlySet<Digest>>;
+  isRunning(digest: Digest): boolean;
   /** Removes the pieces of downloads that do not run and were begun longer ago than this. Answers the bytes freed. */
   dropAbandoned(olderThanMs: number): Promise<number>;
 }
@@ -65,6 +66,7 @@ export function openUnfinished(options: {
         if (completed) await records.del(digest);
       };
     },
+    isRunning: (digest) => running.has(digest),
     async pending() {
       const digests = new Set<Digest>();
       for await (const key of records.keys()) {

@@ -204,6 +204,38 @@ export const openApiDocument = {
         responses: { '204': { description: 'Forgotten' }, '403': problem('Another address holds the lease') },
       },
     },
+    '/api/v1/agents/{peerId}/copies': {
+      post: {
+        ...join,
+        summary: 'How many other agents hold these blobs, in the zone of this one and in all',
+        parameters: [agent],
+        requestBody: {
+          required: true,
+          content: {
+            'application/json': {
+              schema: { type: 'object', required: ['blobs'], properties: { blobs: infoHashes } },
+            },
+          },
+        },
+        responses: {
+          '200': {
+            description: 'In the order of the question, which names 1000 blobs at most',
+            content: {
+              'application/json': {
+                schema: {
+                  type: 'object',
+                  required: ['zone', 'all'],
+                  properties: { zone: { type: 'array', items: count }, all: { type: 'array', items: count } },
+                },
+              },
+            },
+          },
+          '400': problem('Not such a question'),
+          '404': problem('The agent has no lease here'),
+          '413': problem('More than 64 KiB'),
+        },
+      },
+    },
   },
   components: {
     securitySchemes: {

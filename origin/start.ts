@@ -29,8 +29,8 @@ import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
 import { createScrubber } from './scrub/index.ts';
 import { startSeeding } from './seeding.ts';
-import { identifySwarm } from './swarm-blob.ts';
 import { createSpaceGuard } from './space.ts';
+import { identifySwarm } from './swarm-blob.ts';
 import { createTorrents } from './torrents.ts';
 import { checkExposure, createUpstreams, type UpstreamConfig } from './upstream/index.ts';
 
@@ -147,8 +147,7 @@ export async function startOrigin(
       drafts,
       catalog,
       notes: metadata.collection,
-      blobs,
-      perDigest,
+      ...{ blobs, hashing, perDigest },
       onChange: (infoHash) => tracker.forget(infoHash),
       log,
     }),

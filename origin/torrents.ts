@@ -3,14 +3,14 @@
  * and kept in the catalogue. A push starts it in the background; a request that comes earlier waits
  * for the same computation.
  */
-import { createHash } from 'node:crypto';
 import type { BlobStore } from '#blobs';
 import { createBoundedMap } from '#bounded';
+import type { Hashing } from '#hashing';
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import {
   createMetainfo,
-  hashFirstLeaves,
+  FIRST_LEAF_BYTES,
   type InfoHash,
   type Metainfo,
   type MetainfoCatalog,
@@ -51,6 +51,7 @@ export interface Torrents {
 export function createTorrents(options: {
   readonly catalog: MetainfoCatalog;
   readonly blobs: BlobStore;
+  readonly hashing: Pick<Hashing, 'hashLeavesOf'>;
   readonly perDigest: Exclusive;
   /** Blobs whose piece hashes are computed while they come from an upstream. */
   readonly drafts?: Pick<Drafts, 'hashesOf' | 'forget'>;
@@ -96,10 +97,10 @@ export function createTorrents(options: {
     const reader = await blobs.open(digest);
     if (reader === undefined) return undefined;
     try {
-      const piece = Buffer.allocUnsafeSlow(length);
+      const piece = new Uint8Array(new SharedArrayBuffer(length));
       await reader.read(0, piece);
-      const same = createHash('sha1').update(piece).digest().equals(pieceHash({ pieces }, 0));
-      return same ? hashFirstLeaves(piece) : undefined;
+      const { hashes, digest: sha1 } = await options.hashing.hashLeavesOf(piece, FIRST_LEAF_BYTES);
+      return sha1 === Buffer.from(pieceHash({ pieces }, 0)).toString('hex') ? hashes : undefined;
     } finally {
       await reader.close();
     }

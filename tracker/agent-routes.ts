@@ -8,6 +8,8 @@
  *                                        also the heartbeat; 404, and 409 for a gap in the sequence: PUT again
  *     DELETE /api/v1/agents/<peer id>   goodbye
  *     GET    /api/v1/agents             the agents that have a lease
+ *
+ * What an agent asks of the others' is in copies-route.ts.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';

@@ -11,6 +11,7 @@ import { type AgentLimits, type Agents, createAgents } from './agents.ts';
 import { createAnnouncing } from './announce.ts';
 import { type MayAnnounce, registerAnnounce } from './announce-http.ts';
 import { listenUdp, type UdpListener } from './announce-udp.ts';
+import { registerCopies } from './copies-route.ts';
 import { createMembers, type MemberLimits } from './members.ts';
 import { type IdentifyBlob, registerSwarms } from './swarm-routes.ts';
 import { createSwarms } from './swarms.ts';
@@ -116,6 +117,7 @@ export function createTracker(options: TrackerOptions): Tracker {
         ...{ leaseMs, now, guard: options.guard },
         inventoryBytesPerSecond: limits.inventoryBytesPerSecond,
       });
+      registerCopies(app, agents, { zones, guard: options.guard });
       registerSwarms(app, createSwarms({ agents, members, now }), identify);
     },
     async listenUdp(listen) {

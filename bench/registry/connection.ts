@@ -85,6 +85,10 @@ export async function connect(port: number): Promise<Connection> {
   return {
     request: (method, target, { headers = {}, body: content } = {}) =>
       new Promise<Answer>((resolve, reject) => {
+        if (socket.destroyed) {
+          reject(new Error('the connection was closed'));
+          return;
+        }
         waiting = { method, resolve, reject };
         let text = `${method} ${target} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`;
         for (const [name, value] of Object.entries(headers)) text += `${name}: ${value}\r\n`;

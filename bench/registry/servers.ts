@@ -61,7 +61,7 @@ export async function startNginx(folder: string, root: string): Promise<Server> 
   await writeFile(
     config,
     `daemon off; worker_processes auto; pid ${own}/pid; error_log ${own}/log; events {}
-     http { access_log off; sendfile on; client_body_temp_path ${own}/t1; proxy_temp_path ${own}/t2;
+     http { access_log off; sendfile on; keepalive_requests 1000000; client_body_temp_path ${own}/t1; proxy_temp_path ${own}/t2;
      fastcgi_temp_path ${own}/t3; uwsgi_temp_path ${own}/t4; scgi_temp_path ${own}/t5;
      server { listen 127.0.0.1:${port}; root ${root}; location = /ready { return 200; } } }
      ${process.getuid?.() === 0 ? 'user root;' : ''}`,

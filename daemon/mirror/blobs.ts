@@ -81,7 +81,7 @@ async function answerCached(
   reader: BlobReader,
 ): Promise<FastifyReply> {
   const { repository, reply } = exchange;
-  const unpin = context.cache.pin(digest);
+  const letGo = context.cache.use(digest);
   const serve = context.serves.begin(repository, digest, 'cache', reply.elapsedTime);
   try {
     const range = chooseRange(exchange, digest, reader.size);
@@ -93,7 +93,7 @@ async function answerCached(
     return reply;
   } finally {
     serve.end();
-    unpin();
+    letGo();
     await reader.close();
   }
 }

@@ -156,7 +156,7 @@ export async function openPartial(metainfo: Torrent, owner: PartialOwner): Promi
     await end(remove);
   }
 
-  async function becomeBlob(onVerified: (() => void) | undefined): Promise<BlobInfo> {
+  async function becomeBlob(options: NonNullable<Parameters<PartialBlob['commit']>[0]>): Promise<BlobInfo> {
     // The follower is lost with its thread; the bytes are not.
     const actual = await follower
       .finish(length)
@@ -165,8 +165,9 @@ export async function openPartial(metainfo: Torrent, owner: PartialOwner): Promi
       await end(true);
       throw new BlobStoreError('digest-mismatch', `expected ${digest}, got ${actual}`);
     }
-    onVerified?.();
+    options.onVerified?.();
     const info = await owner.adopt(dataPath, data, digest, length);
+    options.onStored?.();
     life = 'committed';
     await rm(statePath, { force: true });
     return info;
@@ -209,7 +210,7 @@ export async function openPartial(metainfo: Torrent, owner: PartialOwner): Promi
       if (life !== 'open') throw new BlobStoreError('closed');
       if (committing !== undefined) throw new BlobStoreError('busy');
       if (verifiedBytes !== length) throw new BlobStoreError('invalid', 'pieces are missing');
-      committing = becomeBlob(options.onVerified).finally(() => {
+      committing = becomeBlob(options).finally(() => {
         committing = undefined;
       });
       return committing;

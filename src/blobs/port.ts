@@ -62,6 +62,8 @@ export interface DownloadStore extends BlobStore {
    * checked again by its hash; of a draft, as soon as that is known. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
    */
   openPartial(metainfo: Torrent): Promise<PartialBlob>;
+  /** What the pieces of a download take of the disk now; 0 when there are none. */
+  partialBytes(digest: Digest): Promise<number>;
 }
 
 /** Read access to one complete blob. Usable by the swarm as a seed as it is. */
@@ -90,9 +92,10 @@ export interface BlobWriter {
   sync(): Promise<void>;
   /**
    * Makes it a blob: compares the digest ('digest-mismatch' leaves the upload usable), fsync,
-   * rename, fsync of the folder. When it resolves the blob survives a power cut.
+   * rename, fsync of the folder. When it resolves the blob survives a power cut. `onStored` is called as
+   * soon as the store's totals count it.
    */
-  commit(expected: Digest): Promise<BlobInfo>;
+  commit(expected: Digest, options?: { readonly onStored?: () => void }): Promise<BlobInfo>;
   /** Gives the upload up and removes its bytes. */
   cancel(): Promise<void>;
   /** Lets go of file handles; the upload can be resumed later. */
@@ -115,9 +118,9 @@ export interface PartialBlob {
    * All pieces are here: checks the whole blob's sha256 (computed in the background as the
    * contiguous prefix grew) and makes it a complete blob. 'digest-mismatch' discards the partial.
    * Reads of this partial go on working afterwards. `onVerified` is called as soon as the sha256 is
-   * right, before the disk has confirmed the blob.
+   * right, before the disk has confirmed the blob; `onStored` as soon as the store's totals count it.
    */
-  commit(options?: { readonly onVerified?: () => void }): Promise<BlobInfo>;
+  commit(options?: { readonly onVerified?: () => void; readonly onStored?: () => void }): Promise<BlobInfo>;
   /** Lets go; the pieces stay for a later run. */
   close(): Promise<void>;
   /** Gives the pieces up and removes them; does nothing after `close`. Like `close`, waits for a running commit. */

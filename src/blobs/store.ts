@@ -48,8 +48,13 @@ export async function openBlobStore(options: {
       try {
         await handle.chmod(0o440);
         await handle.datasync();
+        // Killed behind the rename, a file that no record tells of would be on the disk and not be counted.
+        // When it cannot be written now, neither can the one below, which says so.
+        const early = recordOf(await handle.stat({ bigint: true }), Date.now());
+        await records.put(digest, early, { sync: false }).catch(() => undefined);
         await layout.place(from, digest);
       } catch (error) {
+        await records.delete(digest).catch(() => undefined);
         throw asStoreError(error);
       }
       const record = recordOf(await handle.stat({ bigint: true }), Date.now());
@@ -205,6 +210,13 @@ export async function openBlobStore(options: {
         partials.delete(digest);
         throw error;
       }
+    },
+    async partialBytes(digest) {
+      const stats = await stat(layout.partialData(digest)).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return undefined;
+        throw error;
+      });
+      return stats === undefined ? 0 : stats.blocks * 512;
     },
     async close() {
       closed = true;

@@ -135,7 +135,7 @@ export function createWriter(
         if (!isNamed) await owner.syncName();
         isNamed = true;
       }),
-    commit: (expected) =>
+    commit: (expected, options = {}) =>
       finish(async () => {
         await cutExcess();
         await sync.settled();
@@ -145,6 +145,7 @@ export function createWriter(
           throw new BlobStoreError('digest-mismatch', `expected ${expected}, got ${wanted}:${actual}`);
         }
         const info = await owner.adopt(path, handle, expected, size);
+        options.onStored?.();
         await end();
         return info;
       }),

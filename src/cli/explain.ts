@@ -21,7 +21,8 @@ interface Accounts {
   readonly manifests: readonly ManifestReport[];
 }
 
-type Pull = Omit<PullReport, 'transferMsBySource'> & Partial<Pick<PullReport, 'transferMsBySource'>>;
+type Later = 'transferMsBySource' | 'writingMs';
+type Pull = Omit<PullReport, Later> & Partial<Pick<PullReport, Later>>;
 type Told = Required<Accounts>;
 
 export const explainPulls = defineCommand({
@@ -185,7 +186,9 @@ function describePull(pull: Pull): string {
       const ms = pull.transferMsBySource?.[source as keyof typeof pull.transferMsBySource];
       return [`from ${source}`, `${formatBytes(count)}${ms ? `, ${ms} ms of the transfer` : ''}`];
     });
-  const rows = [...seconds, ['all', `${pull.wallMs} ms`], ...bytes];
+  const rows = [...seconds, ['all', `${pull.wallMs} ms`]];
+  if (pull.writingMs !== undefined) rows.push(['writing to the disk, meanwhile', `${pull.writingMs} ms`]);
+  rows.push(...bytes);
   if (pull.size !== null) rows.push(['size', formatBytes(pull.size)]);
   for (const peer of pull.topPeers) rows.push([`by ${peer.role} ${peer.address}`, formatBytes(peer.bytes)]);
   return [

@@ -4,6 +4,7 @@
  * one list, and changes to it in batches.
  */
 export { createCombinedDiscovery } from './combined.ts';
+export { askCopies } from './copies.ts';
 export {
   createOverlayDiscovery,
   type Held,

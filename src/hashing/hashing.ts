@@ -20,6 +20,8 @@ export interface Hashing {
   hashLeaves(path: string, leafLength: number, algorithm: DigestAlgorithm): Promise<LeafHashes>;
   /** SHA-1 of bytes in shared memory, hashed where they are. They must not change meanwhile. */
   sha1(bytes: Uint8Array<SharedArrayBuffer>): Promise<Uint8Array>;
+  /** SHA-256 of each leaf of bytes in shared memory, and the SHA-1 of all of them as their digest. They must not change meanwhile. */
+  hashLeavesOf(bytes: Uint8Array<SharedArrayBuffer>, leafLength: number): Promise<LeafHashes>;
   /** The hex digest of a file. */
   digestFile(path: string, algorithm: DigestAlgorithm): Promise<string>;
   /** The digest (by default sha256) of a file that is still being written, computed as its front grows. */
@@ -108,6 +110,8 @@ export function createHashing(options: { readonly threads?: number } = {}): Hash
     hashLeaves: async (path, leafLength, algorithm) =>
       (await run({ op: 'leaves', path, leafLength, algorithm })) as LeafHashes,
     sha1: async (bytes) => (await run({ op: 'sha1', bytes })) as Uint8Array,
+    hashLeavesOf: async (bytes, leafLength) =>
+      (await run({ op: 'leaves-of', bytes, leafLength })) as LeafHashes,
     digestFile: async (path, algorithm) => (await run({ op: 'digest', path, algorithm })) as string,
     followDigest(path, algorithm = 'sha256') {
       const thread = choose();

@@ -11,7 +11,11 @@ export interface LeafHasher {
 }
 
 /** `size`: bytes that will come. */
-export function leafHasher(size: number, leafLength: number, algorithm: DigestAlgorithm): LeafHasher {
+export function leafHasher(
+  size: number,
+  leafLength: number,
+  algorithm: DigestAlgorithm | 'sha1',
+): LeafHasher {
   const hashes = new Uint8Array(HASH_BYTES * Math.ceil(size / leafLength));
   const whole = createHash(algorithm);
   let leaf = createHash('sha256');

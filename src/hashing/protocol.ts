@@ -17,6 +17,7 @@ export type Job =
       readonly algorithm: DigestAlgorithm;
     }
   | { readonly op: 'sha1'; readonly bytes: Uint8Array<SharedArrayBuffer> }
+  | { readonly op: 'leaves-of'; readonly bytes: Uint8Array<SharedArrayBuffer>; readonly leafLength: number }
   | { readonly op: 'digest'; readonly path: string; readonly algorithm: DigestAlgorithm }
   | {
       readonly op: 'follow';
@@ -31,7 +32,7 @@ export type Job =
 export interface LeafHashes {
   /** SHA-256 of each leaf, 32 bytes each, one after another. */
   readonly hashes: Uint8Array;
-  /** The hex digest of the whole file, of the same reading. */
+  /** The hex digest of all of it, of the same reading. */
   readonly digest: string;
 }
 

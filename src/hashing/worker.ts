@@ -92,6 +92,11 @@ function run(job: Job): JobResult {
       });
     case 'sha1':
       return createHash('sha1').update(job.bytes).digest();
+    case 'leaves-of': {
+      const hasher = leafHasher(job.bytes.length, job.leafLength, 'sha1');
+      hasher.update(job.bytes);
+      return hasher.finish();
+    }
     case 'digest':
       return withFile(job.path, (fd, size) => {
         const hash = createHash(job.algorithm);

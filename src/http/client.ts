@@ -6,8 +6,24 @@ import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
 import { Agent, type buildConnector, EnvHttpProxyAgent, request } from 'undici';
-import { getPromptly, joined } from './prompt.ts';
+import { createKeptConnections } from './kept.ts';
 import { type HttpStream, openStream } from './stream.ts';
+
+const headersOf = ({ headers, requestId }: HttpRequestOptions): Record<string, string> => ({
+  ...headers,
+  ...(requestId !== undefined && { 'x-request-id': requestId }),
+});
+
+/** Header values as one text each. */
+function joined(
+  received: Readonly<Record<string, string | readonly string[] | undefined>>,
+): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(received)) {
+    if (value !== undefined) headers[name] = typeof value === 'string' ? value : value.join(', ');
+  }
+  return headers;
+}
 
 /** Never through a proxy: it would look for these on its own machine. */
 const LOOPBACK = ['localhost', '127.0.0.1', '::1'];
@@ -63,37 +79,31 @@ export async function createHttpClient(options: {
   const connectTimeoutMs = options.connectTimeoutMs ?? 5_000;
   const connect = { timeout: connectTimeoutMs, ...(ca && { ca }) };
   const settings = { connect, headersTimeout: stallMs, bodyTimeout: stallMs, connections: 64 };
+  const kept = createKeptConnections({ ca, connectTimeoutMs, stallMs });
   const agent = options.proxies ? throughProxies(settings) : new Agent(settings);
+
+  async function ask(url: string, init: HttpRequestOptions = {}): Promise<HttpResponse> {
+    const response = await request(url, {
+      dispatcher: agent,
+      method: init.method ?? 'GET',
+      headers: headersOf(init),
+      body: typeof init.body === 'function' ? init.body() : (init.body ?? null),
+      signal: init.signal ?? null,
+    });
+    // Its reader sees an error; a body that is given up before it is read must not end the process.
+    response.body.on('error', () => undefined);
+    return { status: response.statusCode, headers: joined(response.headers), body: response.body };
+  }
+
   return {
-    async request(url, init = {}) {
-      const response = await request(url, {
-        dispatcher: agent,
-        method: init.method ?? 'GET',
-        headers: {
-          ...init.headers,
-          ...(init.requestId !== undefined && { 'x-request-id': init.requestId }),
-        },
-        body: typeof init.body === 'function' ? init.body() : (init.body ?? null),
-        signal: init.signal ?? null,
-      });
-      // Its reader sees an error; a body that is given up before it is read must not end the process.
-      response.body.on('error', () => undefined);
-      return { status: response.statusCode, headers: joined(response.headers), body: response.body };
-    },
-    prompt: async (url, init = {}) =>
-      getPromptly(agent, url, {
-        headers: {
-          ...init.headers,
-          ...(init.requestId !== undefined && { 'x-request-id': init.requestId }),
-        },
-        signal: init.signal,
-      }),
+    request: ask,
+    prompt: (url, init = {}) =>
+      options.proxies || kept.isUnsuited(url)
+        ? ask(url, init)
+        : kept.get(url, { headers: headersOf(init), signal: init.signal }),
     stream: (url, init = {}) =>
       openStream(url, {
-        headers: {
-          ...init.headers,
-          ...(init.requestId !== undefined && { 'x-request-id': init.requestId }),
-        },
+        headers: headersOf(init),
         signal: init.signal,
         ca,
         connectTimeoutMs,
@@ -113,7 +123,10 @@ export async function createHttpClient(options: {
       }
       return Buffer.concat(chunks, length);
     },
-    close: () => agent.destroy(),
+    async close() {
+      kept.close();
+      await agent.destroy();
+    },
   };
 }
 

@@ -302,6 +302,7 @@ export async function createSwarm(options: SwarmOptions): Promise<Swarm> {
             role: peer.role,
             bytesIn: peer.bytesIn,
             bytesOut: peer.bytesOut,
+            interested: peer.interested,
           });
         }
       }

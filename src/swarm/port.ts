@@ -216,4 +216,6 @@ export interface PeerInfo {
   readonly role: PeerRole;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** It wants pieces that we have. */
+  readonly interested: boolean;
 }

@@ -14,19 +14,6 @@ export function firstLeavesBytes({ length, pieceLength }: Pick<Torrent, 'length'
   return HASH_BYTES * Math.ceil(Math.min(length, pieceLength) / FIRST_LEAF_BYTES);
 }
 
-/** The list of a first piece. */
-export function hashFirstLeaves(piece: Uint8Array): Buffer {
-  const hashes: Buffer[] = [];
-  for (let at = 0; at < piece.length; at += FIRST_LEAF_BYTES) {
-    hashes.push(
-      createHash('sha256')
-        .update(piece.subarray(at, at + FIRST_LEAF_BYTES))
-        .digest(),
-    );
-  }
-  return Buffer.concat(hashes);
-}
-
 /** Whether `bytes` is leaf `index` of the list. */
 export function isFirstLeaf(hashes: Uint8Array, index: number, bytes: Uint8Array): boolean {
   const expected = hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES);

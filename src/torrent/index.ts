@@ -18,7 +18,7 @@ export {
   encodeDraftHashes,
   encodeDraftHeader,
 } from './draft-stream.ts';
-export { FIRST_LEAF_BYTES, firstLeavesBytes, hashFirstLeaves, isFirstLeaf } from './first-leaves.ts';
+export { FIRST_LEAF_BYTES, firstLeavesBytes, isFirstLeaf } from './first-leaves.ts';
 export { type InfoHash, parseInfoHash } from './info-hash.ts';
 export {
   createLeaves,

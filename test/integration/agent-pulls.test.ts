@@ -9,6 +9,7 @@ interface Report {
   readonly wallMs: number;
   readonly phasesMs: Readonly<Record<string, number>>;
   readonly bytesBySource: Readonly<Record<string, number>>;
+  readonly writingMs: number;
 }
 const sum = (counts: Readonly<Record<string, number>>): number =>
   Object.values(counts).reduce((total, count) => total + count, 0);
@@ -29,6 +30,7 @@ t.test('a large and a small blob: bytes by source are the size, the phases are t
     t.equal(report?.size, size);
     t.equal(sum(report?.bytesBySource ?? {}), size);
     t.equal(sum(report?.phasesMs ?? {}), report?.wallMs);
+    t.ok((report?.writingMs ?? -1) >= 0 && (report?.writingMs ?? 0) <= (report?.wallMs ?? 0));
   }
   const all = (await (await fetch(`${agent.url}/api/v1/pulls`)).json()) as {
     pulls: Report[];
@@ -63,6 +65,7 @@ t.test('shoal explain: a table, JSON lines, and what it says of a blob that was 
   t.equal(table.code, 0, table.stderr);
   t.match(table.stdout, /of team\/app, .*: complete\nslowest: .+ % of the time\n/);
   t.match(table.stdout, /size +3\.0 MB/);
+  t.match(table.stdout, /writing to the disk, meanwhile +\d+ ms/);
   const lines = await runShoal(['explain', '--agent', agent.url, '--json']);
   const [fetched, serve] = lines.stdout
     .trim()

@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
+import { leafHasher } from '#hashing';
 import { sha256DigestOf } from '#oci';
-import { createMetainfo, FIRST_LEAF_BYTES, hashFirstLeaves, type Metainfo, pieceLengthFor } from '#torrent';
+import { createMetainfo, FIRST_LEAF_BYTES, type Metainfo, pieceLengthFor } from '#torrent';
 import { createBeginning } from '../../../daemon/beginning.ts';
 
 const PIECE = pieceLengthFor(0);
@@ -14,7 +15,9 @@ function torrentOf(firstLeaves: Uint8Array | undefined): Metainfo {
   return createMetainfo({ digest, length: bytes.length, pieces: Buffer.alloc(40), firstLeaves });
 }
 
-const torrent = torrentOf(hashFirstLeaves(bytes.subarray(0, PIECE)));
+const leaves = leafHasher(PIECE, FIRST_LEAF_BYTES, 'sha256');
+leaves.update(bytes.subarray(0, PIECE));
+const torrent = torrentOf(leaves.finish().hashes);
 
 t.test('whole leaves that came in order may be read, and nothing else', async (t) => {
   const steps = fc.array(fc.integer({ min: 1, max: 50_000 }), { minLength: 1, maxLength: 20 });

@@ -49,6 +49,30 @@ t.test('each second belongs to one phase, each byte to one source', async (t) =>
   t.match(report.slowest, /receiving the bytes, most of them from other agents: 400 ms, 67 %/);
 });
 
+t.test(
+  'the disk: pieces that are written at the same time count once, and a slow one is named',
+  async (t) => {
+    const account = open();
+    account.sized(300, 0);
+    account.enter('first-piece', 1000);
+    account.wrote(1010, 1100);
+    account.arrived('peer', 100, 1100);
+    account.wrote(1100, 1400);
+    account.wrote(1300, 1500);
+    account.arrived('peer', 200, 1500);
+    t.equal(account.report(1500).writingMs, 490);
+    t.match(
+      account.report(1500).slowest,
+      /receiving the bytes, as fast as the disk took them, most of them from/,
+    );
+    account.enter('verify', 2000);
+    t.notMatch(account.report(2100).slowest, /disk/, 'half of the transfer is not what held it back');
+    account.complete(2100);
+    account.wrote(2100, 2200);
+    t.equal(account.report(3000).writingMs, 490, 'after the end nothing changes any more');
+  },
+);
+
 t.test('bytes that came as fast as the origin had them are said to have', async (t) => {
   const slowestWith = (atOrigin: number): string => {
     const account = open();

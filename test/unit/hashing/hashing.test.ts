@@ -32,6 +32,13 @@ t.test('hashes files in the pool', async (t) => {
   const second = createHash('sha256').update(bytes.subarray(1000, 2000)).digest();
   t.same(Buffer.from(leaves.hashes.subarray(32, 64)), second);
 
+  const shared = new Uint8Array(new SharedArrayBuffer(PIECE));
+  shared.set(bytes.subarray(0, PIECE));
+  const first = await hashing.hashLeavesOf(shared, 1000);
+  t.equal(first.digest, Buffer.from(pieces.subarray(0, 20)).toString('hex'), 'the SHA-1 of all');
+  t.equal(first.hashes.length, 32 * Math.ceil(PIECE / 1000));
+  t.same(Buffer.from(first.hashes.subarray(0, 32 * 262)), Buffer.from(leaves.hashes.subarray(0, 32 * 262)));
+
   const damaged = Buffer.from(bytes);
   damaged[2 * PIECE + 5] = (damaged[2 * PIECE + 5] ?? 0) ^ 1;
   await writeFile(file, damaged);
