@@ -47,6 +47,8 @@ export interface Cache {
   makeRoom(bytes: number): Promise<boolean>;
   /** Removes a blob now. 'missing', or why it stays. */
   remove(digest: Digest): Promise<'removed' | 'missing' | 'pinned' | 'in-use'>;
+  /** This blob is not here any more, and nobody is to blame. */
+  gone(digest: Digest): Promise<void>;
   /** The store set this blob aside because its file had changed: it is no longer ours to seed. */
   lost(digest: Digest): Promise<void>;
   /** All that counts against the limit, in bytes. */
@@ -89,6 +91,8 @@ export function createCache(options: {
   readonly waitForRoomMs?: number | undefined;
   /** The store has counted its blobs and discovery knows them: what is evicted before would be told afterwards. */
   readonly ready: Promise<unknown>;
+  /** Nobody uses this blob any more. */
+  readonly onIdle?: ((digest: Digest) => void) | undefined;
   readonly metrics: Pick<AgentMetrics, 'evicted'>;
   readonly log: Logger;
 }): Cache {
@@ -147,8 +151,9 @@ export function createCache(options: {
   /** What may go, as far as it is known without asking; the longest unused first. */
   async function candidates(): Promise<Omit<Candidate, 'others'>[]> {
     const found: Omit<Candidate, 'others'>[] = [];
-    for await (const { digest, size, lastUsedAt } of store.list()) {
-      if (!mayGo(digest)) continue;
+    for await (const { digest, size, lastUsedAt, outside } of store.list()) {
+      // Another program's file: its going would free nothing here.
+      if (outside || !mayGo(digest)) continue;
       found.push({ digest, bytes: size, usedAt: Math.max(lastUsedAt, usedAt.get(digest) ?? 0) });
     }
     return found.sort((a, b) => a.usedAt - b.usedAt);
@@ -262,6 +267,7 @@ export function createCache(options: {
         }
         uses.delete(digest);
         changed();
+        options.onIdle?.(digest);
       };
     },
     inUse: (digest) => uses.has(digest),
@@ -320,6 +326,10 @@ export function createCache(options: {
         changed();
         return 'removed';
       });
+    },
+    async gone(digest) {
+      await forget(digest);
+      changed();
     },
     async lost(digest) {
       log.error({ digest }, 'the file of a cached blob had changed; it was set aside');

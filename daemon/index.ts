@@ -12,6 +12,7 @@
  * Life of a request: mirror/ → resolver (manifests) or downloads (blobs) → swarm, with ranges from
  * the origin when the swarm is slow → verified pieces in the store → back as a stream.
  */
+export type { CacheReport } from './cache-routes.ts';
 export type { PullReport } from './pull-account.ts';
 export type { LazyReport, ManifestReport, ServeReport } from './serves.ts';
 export { type Agent, type AgentConfig, startAgent } from './start.ts';

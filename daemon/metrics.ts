@@ -27,6 +27,8 @@ export interface AgentMetrics {
   rightsCheck(result: RightsCheck): void;
   /** A blob left the cache: for its limit or for the disk's floor; `others` of the zone hold it, as far as known. */
   evicted(why: 'size' | 'disk', others: number | undefined, bytes: number): void;
+  /** A blob of the cache is on the disk once, with containerd's. */
+  shared(how: string): void;
   /** To be wired into the swarm's observer. */
   readonly swarm: Pick<SwarmObserver, 'payload' | 'connected' | 'disconnected'>;
 }
@@ -93,6 +95,11 @@ export function registerMetrics(
     help: 'Bytes of blobs that left the cache',
     labels: [],
   });
+  const shared = metrics.counter({
+    name: 'shoal_cache_shared_total',
+    help: "Blobs of which containerd's copy became the only one on disk, as a hard link (linked) or read in place (borrowed)",
+    labels: ['how'],
+  });
   for (const source of ['cache', 'swarm', 'origin', 'upstream']) sent.inc({ source }, 0);
   return {
     mirrorRequest: (kind, status) => requests.inc({ kind, status: String(status) }),
@@ -102,6 +109,7 @@ export function registerMetrics(
     blobFetched: (seconds) => fetchSeconds.observe(seconds),
     pieceRejected: swarm.pieceRejected,
     rightsCheck: (result) => checks.inc({ result }),
+    shared: (how) => shared.inc({ how }),
     evicted(why, others, bytes) {
       evictions.inc({ why, copies: others === undefined ? 'unknown' : others > 0 ? 'others' : 'last' });
       evictedBytes.inc({}, bytes);

@@ -191,6 +191,29 @@ const wantedLimits = {
     },
   },
 };
+const cache = object({
+  countedBytes: { type: 'integer', description: 'what counts against cache.size' },
+  limitBytes: { type: ['integer', 'null'] },
+  blobs: {
+    type: 'array',
+    items: object({
+      digest: text,
+      size: integer,
+      lastUsed: { type: 'string', format: 'date-time' },
+      pinned: { type: 'boolean' },
+      inUse: { type: 'boolean', description: 'a client reads it, or it is being fetched' },
+      inContainerd: { type: 'boolean', description: "read from containerd's content store in place" },
+    }),
+  },
+  pinnedElsewhere: { type: 'array', items: text, description: 'pinned and not here; on the first page' },
+  next: { type: ['string', 'null'], description: '?after= of the next page' },
+});
+
+function change(summary: string, properties: Readonly<Record<string, unknown>>): unknown {
+  const parameters = [{ name: 'digest', in: 'path', required: true, schema: text }];
+  const content = { 'application/json': { schema: object(properties) } };
+  return { summary, parameters, responses: { 200: { description: 'Done', content } } };
+}
 
 const anyText = { 'text/plain': { schema: text } };
 const anyObject = { 'application/json': { schema: { type: 'object' } } };
@@ -215,6 +238,22 @@ export const openApiDocument = {
           403: { description: 'Asked from another machine' },
         },
       },
+    },
+    '/api/v1/cache': get('What the cache holds; ?n= blobs (1000) whose digests come after ?after=', {
+      'application/json': { schema: cache },
+    }),
+    '/api/v1/cache/pins/{digest}': {
+      put: change('Keeps a blob, whatever is evicted; only from this machine', {
+        ...{ digest: text, pinned: { const: true }, here: { type: 'boolean' } },
+      }),
+      delete: change('Lets it be evicted again; only from this machine', {
+        ...{ digest: text, pinned: { const: false }, wasPinned: { type: 'boolean' } },
+      }),
+    },
+    '/api/v1/cache/blobs/{digest}': {
+      delete: change('Removes a blob now; 409 when it is pinned or in use; only from this machine', {
+        ...{ digest: text, removed: { type: 'boolean' } },
+      }),
     },
     '/api/v1/openapi.json': get('This document', anyObject),
     '/metrics': get('Prometheus metrics', anyText),

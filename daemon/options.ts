@@ -1,4 +1,5 @@
 /** The agent's options, and how their values become its configuration. */
+import { hostname } from 'node:os';
 import { credentialOptions, credentialsOf } from '#auth';
 import {
   admissionOptions,
@@ -31,10 +32,17 @@ import {
   type Values,
   withDefault,
 } from '#config';
+import { NODE_NAME } from '#orders';
 import { budgetConfig, budgetOptions } from './budget/options.ts';
 import type { AgentConfig } from './index.ts';
 import { lazyLimits, lazyOptions } from './lazy/options.ts';
 import { discoveryConfig, discoveryOptions } from './trackerless/options.ts';
+
+/** What no selector could name is no name. */
+function nodeName(): string {
+  const name = hostname();
+  return NODE_NAME.test(name) ? name : 'node';
+}
 
 /** How much the disk should have free; 0: the cache does not care. */
 const sizeOrOff = kind('SIZE|off', `${size.expected}, or off`, (text) =>
@@ -82,6 +90,12 @@ export const agentOptions = defineOptions({
     'address where other members, and any BitTorrent client, reach this agent by plain TCP',
   ),
   advertise: optional(host, 'host that other members dial; by default the one that the tracker sees'),
+  'node.name': withDefault(
+    string('NAME', 'a host name', NODE_NAME),
+    nodeName(),
+    "this node's name, by which prefetches and rollouts select it",
+    'the host name of the machine',
+  ),
   zone: optional(
     string('a/b/c', 'a zone such as eu1/rack7, coarse to fine', /^[\w.-]{1,63}(?:\/[\w.-]{1,63}){0,7}$/),
     'where this node is, coarse to fine',
@@ -97,6 +111,10 @@ export const agentOptions = defineOptions({
   'cache.scrub-rate': optional(
     rate,
     'how fast cached blobs are hashed again in the background, on average; by default only changed files are',
+  ),
+  'containerd.content': optional(
+    path,
+    "folder of containerd's content store, /var/lib/containerd/io.containerd.content.v1.content: a blob that is there too is kept on disk once. The agent must be able to read it, to link its files as their owner",
   ),
   ...lazyOptions,
   ...budgetOptions,
@@ -134,6 +152,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   const caFile = values['ca.file'];
   const cacheSizeBytes = values['cache.size'];
   const cacheFreeBytes = values['cache.free'];
+  const contentStore = values['containerd.content'];
   const scrubRateBytesPerSecond = values['cache.scrub-rate'];
   if (origins.length === 0) {
     throw new ConfigError(['origin: the agent needs an origin: --origin http://HOST:5000']);
@@ -154,6 +173,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     maxDownloads: values['max.downloads'],
     listen,
     data: values.data,
+    nodeName: values['node.name'],
     transports,
     peerListen,
     bittorrentListen,
@@ -165,6 +185,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
     ...(zone !== undefined && { zone }),
     ...(cacheSizeBytes !== undefined && { cacheSizeBytes }),
     ...(cacheFreeBytes !== undefined && { cacheFreeBytes }),
+    ...(contentStore !== undefined && { contentStore }),
     lazy: lazyLimits(values),
     ...(discovery && { discovery }),
     ...(scrubRateBytesPerSecond !== undefined && { scrubRateBytesPerSecond }),

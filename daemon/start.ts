@@ -1,5 +1,7 @@
 /** Makes the agent's parts, wires them, and takes them down in the order that loses nothing. */
+
 import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import path from 'node:path';
 import { type CredentialsFor, withCredentials } from '#auth';
 import { type BlobStore, openBlobStore } from '#blobs';
@@ -31,7 +33,9 @@ import {
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
 import { type BudgetConfig, exposeLimits, openBudget, registerLimits, swarmRates } from './budget/index.ts';
+import { registerCache } from './cache-routes.ts';
 import { setUpCache } from './cache-setup.ts';
+import { contentFile, startSharing } from './content-store.ts';
 import { createDownloads } from './downloads.ts';
 import { DEFAULT_LIMITS, type FallbackLimits } from './fallback-policy.ts';
 import { listHeld } from './held.ts';
@@ -42,6 +46,7 @@ import { createMetainfoSource } from './metainfo-source.ts';
 import { type AgentMetrics, registerMetrics } from './metrics.ts';
 import { registerMirror } from './mirror/routes.ts';
 import { createOpenness } from './openness.ts';
+import { takeOrders } from './orders/index.ts';
 import { createOriginClient } from './origin-client.ts';
 import type { OriginOrder } from './origin-order.ts';
 import { openPins } from './pins.ts';
@@ -83,6 +88,8 @@ export interface AgentConfig extends BudgetConfig {
   readonly bittorrentListen: HostPort | 'off';
   /** Host that other members dial; by default the one that the tracker sees. */
   readonly advertise?: string | undefined;
+  /** What selectors of rollouts name it by. Default: the host name of the machine. */
+  readonly nodeName?: string | undefined;
   /** Where this node is, coarse to fine, split by `/`. */
   readonly zone?: string | undefined;
   /** Most that the cache may hold; by default the disk is the limit. */
@@ -91,6 +98,8 @@ export interface AgentConfig extends BudgetConfig {
   readonly cacheFreeBytes?: number | undefined;
   /** How long who needs room waits for blobs that are in use, in milliseconds. Default 20 s. */
   readonly waitForRoomMs?: number | undefined;
+  /** Folder of containerd's content store: what is there too is kept on disk once. Default: it is not looked at. */
+  readonly contentStore?: string | undefined;
   /** How fast cached blobs are hashed again in the background, on average; by default they are not. */
   readonly scrubRateBytesPerSecond?: number | undefined;
   /** Before each pass of that. Default one minute. */
@@ -163,17 +172,19 @@ export async function startAgent(
   await mkdir(config.data, { recursive: true });
   const db = await openDatabase(path.join(config.data, 'db'));
   parts.defer(() => db.close());
+  const { contentStore } = config;
   const hashing = parts.adopt(createHashing(), (it) => it.close());
   const store = parts.adopt(
-    await openBlobStore({ root: path.join(config.data, 'blobs'), level: db, hashing, log }),
+    await openBlobStore({
+      ...{ root: path.join(config.data, 'blobs'), level: db, hashing, log },
+      outside: contentStore === undefined ? undefined : (digest) => contentFile(contentStore, digest),
+    }),
     (it) => it.close(),
   );
   const catalog = openMetainfoCatalog(db);
   const transports = spokenUnder(admission, config.transports ?? DEFAULT_TRANSPORTS, config.bittorrentListen);
-  const identity =
-    transports.includes('libp2p') || admission === 'token'
-      ? await loadIdentity(identityFile(config.data))
-      : undefined;
+  // Also where nobody speaks libp2p: origins know this node by it.
+  const identity = await loadIdentity(identityFile(config.data));
   const network = await createHttpClient({
     caFile: config.caFile,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
@@ -181,7 +192,7 @@ export async function startAgent(
   });
   const { data, origins, joinTokenFile } = config;
   const membership =
-    admission === 'open' || identity === undefined
+    admission === 'open'
       ? undefined
       : parts.adopt(
           await openMembership({ identity, data, origins, joinTokenFile, http: network, role: 'agent', log }),
@@ -212,8 +223,8 @@ export async function startAgent(
     await joinSwarm({
       ...{
         config,
+        identity: transports.includes('libp2p') || membership ? identity : undefined,
         rates: swarmRates(budget.limits),
-        identity,
         membership,
         transports,
         catalog,
@@ -234,10 +245,9 @@ export async function startAgent(
       client: http,
       peerId: swarm.peerId,
       address: { host: config.advertise, port: swarm.address?.port },
-      libp2p:
-        identity && transports.includes('libp2p')
-          ? { port: swarm.libp2p?.port, peerId: identity.peerId }
-          : undefined,
+      libp2p: transports.includes('libp2p')
+        ? { port: swarm.libp2p?.port, peerId: identity.peerId }
+        : undefined,
       zone: config.zone,
       log,
     }),
@@ -296,9 +306,16 @@ export async function startAgent(
     await setUpCache({
       ...{ config, store, catalog, swarm, discovery, unfinished, pins, ready },
       ...{ http, counters, metrics, log },
+      onIdle: (digest) => sharing?.used(digest),
     }),
     (it) => it.close(),
   );
+  const sharing =
+    contentStore === undefined
+      ? undefined
+      : parts.adopt(startSharing({ store, cache, pins, ready, onShared: counters.shared, log }), (it) =>
+          it.close(),
+        );
   const pulls = createPulls();
   const metainfos = createMetainfoSource({ origin, catalog, store, log });
   const serves = createServes();
@@ -375,6 +392,7 @@ export async function startAgent(
   registerStatus(server.app, {
     ...{ config, store, swarm, origin, downloads, openness, settings, membership },
   });
+  registerCache(server.app, { store, cache, pins, config });
   registerPulls(server.app, pulls, serves);
   registerLimits(server.app, { budget, maxConnections: config.maxConnections ?? MAX_CONNECTIONS });
   // A stranger would be told nothing.
@@ -382,6 +400,15 @@ export async function startAgent(
   // What the first client would wait for otherwise.
   void openness.open();
   const address = await server.start();
+  parts.adopt(
+    takeOrders({
+      ...{ origins, http, zone: config.zone, node: identity.peerId, name: config.nodeName ?? hostname() },
+      parts: { store, cache, cacheSizeBytes: config.cacheSizeBytes, downloads, resolver, pulls },
+      budget,
+      log: log.child({ part: 'orders' }),
+    }),
+    (it) => it.close(),
+  );
   log.info({ mirror: formatHostPort(address) }, 'agent is up');
 
   const running = parts.move();

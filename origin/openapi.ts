@@ -1,5 +1,6 @@
 /** The OpenAPI document of `/api/v1`. It names what exists; `/v2` is the OCI distribution API's own. */
 import { swarmPaths } from './openapi-swarms.ts';
+import { rolloutPaths } from './rollouts/openapi.ts';
 
 const problem = (description: string) => ({
   description,
@@ -164,6 +165,7 @@ export const openApiDocument = {
       },
     },
     ...swarmPaths,
+    ...rolloutPaths,
     '/api/v1/agents/{peerId}': {
       put: {
         ...join,

@@ -29,6 +29,7 @@ import {
 import { accessConfig, accessOptions } from './access/options.ts';
 import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
+import { triggerConfig, triggerOptions } from './rollouts/options.ts';
 import { storageConfig, storageOptions } from './storage.ts';
 import { checkExposure } from './upstream/exposure.ts';
 import { upstreamConfigs, upstreamOptions } from './upstream/options.ts';
@@ -84,6 +85,7 @@ export const originOptions = defineOptions({
     rate,
     'most that the swarm may upload, over all peers; what is read over HTTP does not count',
   ),
+  ...triggerOptions,
   ...upstreamOptions,
   ...accessOptions,
   ...collectionOptions,
@@ -121,6 +123,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     bittorrentListen,
     ...(access && { access }),
     collection: collectionConfig(values),
+    triggers: triggerConfig(values),
     ...(tls && { tls }),
     ...(values.admission !== undefined && { admission: values.admission }),
     ...(clusterKeyFile !== undefined && { clusterKeyFile }),

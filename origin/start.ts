@@ -6,7 +6,7 @@ import { type Admission, decideAdmission, spokenUnder, wantsCluster } from '#con
 import { openDatabase } from '#database';
 import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
-import { parseRepositoryName } from '#oci';
+import { parseImageReference, parseRepositoryName } from '#oci';
 import { DEFAULT_TRANSPORTS, identityFile, loadIdentity, type Transport } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
@@ -23,10 +23,17 @@ import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
 import { createPayload } from './payload.ts';
 import { standsFor } from './registry/lookup.ts';
-import { requirements, requirementsOf } from './registry/manifests.ts';
+import { locate, requirements, requirementsOf } from './registry/manifests.ts';
 import { createRecentBytes } from './registry/recent-bytes.ts';
 import { registerRegistry } from './registry/routes.ts';
 import { createUploadSessions } from './registry/upload-sessions.ts';
+import {
+  createRollouts,
+  createTriggers,
+  registerPreheat,
+  registerRollouts,
+  type TriggerConfig,
+} from './rollouts/index.ts';
 import { createScrubber } from './scrub/index.ts';
 import { startSeeding } from './seeding.ts';
 import { createSpaceGuard } from './space.ts';
@@ -65,6 +72,8 @@ export interface OriginConfig {
   readonly access?: AccessConfig | undefined;
   /** Registries whose images are fetched when they are asked for; none by default. */
   readonly upstreams?: readonly UpstreamConfig[] | undefined;
+  /** What begins prefetches beside commands; by default nothing. */
+  readonly triggers?: TriggerConfig;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
   /** Who takes part in the swarm; by default everybody while every listener is on the loopback, else members. */
@@ -236,6 +245,18 @@ export async function startOrigin(
     createScrubber({ folder, blobs, metadata, catalog, perDigest, swarm, tracker, metrics, log }),
     (it) => it.close(),
   );
+  const rollouts = parts.adopt(
+    await createRollouts({
+      ...{ db, log, metrics },
+      resolve: async (image) => {
+        const { namespace, repository, reference } = parseImageReference(image);
+        const query = new URLSearchParams(namespace === undefined ? {} : { ns: namespace });
+        const place = await locate({ metadata, upstreams }, standsFor(repository, query), reference);
+        return place && { repository: place.name, digest: place.found.record.digest };
+      },
+    }),
+    (it) => it.close(),
+  );
   const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
   let address = config.listen;
   const addresses = createAddresses({
@@ -258,6 +279,10 @@ export async function startOrigin(
   cluster?.register(http.app);
   access.register(http.app);
   tracker.register(http.app);
+  registerRollouts(http.app, rollouts, { guard: cluster?.guard });
+  const { pushRules = [], preheatDrivers = [], preheatNodes = '*' } = config.triggers ?? {};
+  const triggers = createTriggers({ rollouts, rules: pushRules, log });
+  registerPreheat(http.app, { drivers: preheatDrivers, selector: preheatNodes, rollouts, triggers });
   registerApi(http.app, {
     blobs,
     torrents,
@@ -295,6 +320,7 @@ export async function startOrigin(
     countPayload: (direction, bytes) => payload.count(direction, 'http', bytes),
     sourcesFor: addresses.sourcesFor,
     discard: collector.discard,
+    pushed: triggers.pushed,
   });
   address = await http.start();
   torrents.resume();

@@ -1,7 +1,7 @@
 /** What every verb of the registry works with, and how one request reaches it. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobStore } from '#blobs';
-import type { Digest, DistributionPath } from '#oci';
+import type { Digest, DistributionPath, RepositoryName, Tag } from '#oci';
 import type { MetainfoSources } from '#torrent';
 import type { Access, Admitted, Passkeys } from '../access/index.ts';
 import type { Drafts } from '../drafts.ts';
@@ -32,6 +32,8 @@ export interface Registry {
   countPayload(direction: 'in' | 'out', bytes: number): void;
   /** Where the swarm of a blob is found: `path` is the blob's, and the base is as this client sees us. */
   sourcesFor(request: FastifyRequest, path: string, passkeys: Passkeys | undefined): MetainfoSources;
+  /** A manifest was pushed with these tags, and is on the disk. */
+  pushed(repository: RepositoryName, tags: readonly Tag[]): void;
   /** Ends all service of a blob that no repository holds any more. */
   discard(digest: Digest): Promise<void>;
 }

@@ -67,6 +67,7 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
   }
   await registry.space.check(bytes.length);
   const requires = requirements(manifest);
+  const tags = reference.kind === 'tag' ? [reference.tag] : extraTags;
   const missing = await missingBlobs(registry, name, requires.blobs);
   if (missing.length > 0) throw lacks(missing);
   const unlinked = await registry.metadata.putManifest(name, {
@@ -79,9 +80,10 @@ export const putManifest: Verb<'manifest'> = async (registry, { request, reply, 
     artifactType: manifest.artifactType,
     annotations: manifest.annotations,
     pushedAt: Date.now(),
-    tags: reference.kind === 'tag' ? [reference.tag] : extraTags,
+    tags,
   });
   if (unlinked.length > 0) throw lacks(unlinked);
+  registry.pushed(name, tags);
   if (extraTags.length > 0) reply.header('oci-tag', extraTags);
   if (manifest.subject) reply.header('oci-subject', manifest.subject.digest);
   return reply
@@ -116,14 +118,18 @@ export const deleteManifest: Verb<'manifest'> = async (registry, { reply, path }
   return reply.status(202).header('docker-content-digest', digest).send();
 };
 
+/** Where a manifest is looked for. */
+type Library = Pick<Registry, 'metadata' | 'upstreams'>;
+
 interface Located {
   readonly record: ManifestRecord;
   readonly stale: boolean;
 }
 
 /** The first repository that has it: by digest what is here, then upstreams; by tag in the names' order. */
-async function locate(
-  registry: Registry,
+/** The first of the repositories that has what the reference means now. @throws OciError UNAVAILABLE, DENIED */
+export async function locate(
+  registry: Library,
   names: readonly RepositoryName[],
   reference: Reference,
 ): Promise<{ readonly name: RepositoryName; readonly found: Located } | undefined> {
@@ -140,7 +146,7 @@ async function locate(
 }
 
 async function resolve(
-  { metadata }: Registry,
+  { metadata }: Library,
   name: RepositoryName,
   reference: Reference,
 ): Promise<Located | undefined> {
@@ -150,7 +156,7 @@ async function resolve(
 }
 
 async function ask(
-  { metadata, upstreams }: Registry,
+  { metadata, upstreams }: Library,
   name: RepositoryName,
   reference: Reference,
 ): Promise<Located | undefined> {

@@ -5,7 +5,15 @@
  * before a byte of it is served.
  */
 export { BlobStoreError, type BlobStoreErrorCode } from './errors.ts';
-export type { BlobInfo, BlobReader, BlobStore, BlobWriter, DownloadStore, PartialBlob } from './port.ts';
+export type {
+  BlobInfo,
+  BlobReader,
+  BlobStore,
+  BlobWriter,
+  DownloadStore,
+  PartialBlob,
+  SharedAs,
+} from './port.ts';
 export type { S3Options } from './s3/bucket.ts';
 export { openS3BlobStore } from './s3/store.ts';
 export { openBlobStore } from './store.ts';

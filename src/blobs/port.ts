@@ -9,7 +9,12 @@ export interface BlobInfo {
   readonly size: number;
   /** Milliseconds since the epoch; kept roughly (written at most once a minute per blob). */
   readonly lastUsedAt: number;
+  /** Its bytes are in another program's file: they take nothing of this store's disk, and the totals do not count them. */
+  readonly outside?: boolean;
 }
+
+/** `no-other`: there is no other copy that can be used; `not-here`: we have no such blob. */
+export type SharedAs = 'linked' | 'borrowed' | 'no-other' | 'not-here';
 
 export interface WriterOptions {
   /**
@@ -62,6 +67,11 @@ export interface DownloadStore extends BlobStore {
    * checked again by its hash; of a draft, as soon as that is known. One at a time a digest. ENOSPC is a BlobStoreError 'no-space'.
    */
   openPartial(metainfo: Torrent): Promise<PartialBlob>;
+  /**
+   * Has only one copy of this blob on disk where the program beside us (`outside`, given at opening) has one too: as a hard link
+   * to its file, or, when `mayBorrow`, by giving ours up. The other copy is hashed first. Without `outside`: 'no-other'.
+   */
+  share(digest: Digest, mayBorrow: boolean): Promise<SharedAs>;
   /** What the pieces of a download take of the disk now; 0 when there are none. */
   partialBytes(digest: Digest): Promise<number>;
 }

@@ -14,6 +14,8 @@ export interface BlobRecord {
   readonly ctimeNs: bigint;
   readonly inode: bigint;
   readonly lastUsedAt: number;
+  /** Its file is another program's, outside the store (sharing.ts). */
+  readonly outside?: boolean;
 }
 
 export interface Records {
@@ -30,8 +32,8 @@ export interface Records {
 const encoding = {
   name: 'blob-record',
   format: 'view' as const,
-  encode({ size, mtimeNs, ctimeNs, inode, lastUsedAt }: BlobRecord): Uint8Array {
-    const view = new DataView(new ArrayBuffer(RECORD_BYTES));
+  encode({ size, mtimeNs, ctimeNs, inode, lastUsedAt, outside }: BlobRecord): Uint8Array {
+    const view = new DataView(new ArrayBuffer(outside ? OUTSIDE_BYTES : RECORD_BYTES));
     view.setFloat64(0, size);
     view.setFloat64(8, lastUsedAt);
     view.setBigInt64(16, mtimeNs);
@@ -41,7 +43,7 @@ const encoding = {
   },
   decode(bytes: Uint8Array): BlobRecord {
     // Another form is as good as no record: the file is hashed again.
-    if (bytes.length !== RECORD_BYTES) return NOTHING_KNOWN;
+    if (bytes.length !== RECORD_BYTES && bytes.length !== OUTSIDE_BYTES) return NOTHING_KNOWN;
     const view = viewOf(bytes);
     return {
       size: view.getFloat64(0),
@@ -49,10 +51,13 @@ const encoding = {
       mtimeNs: view.getBigInt64(16),
       ctimeNs: view.getBigInt64(24),
       inode: view.getBigUint64(32),
+      ...(bytes.length === OUTSIDE_BYTES && { outside: true }),
     };
   },
 };
 const RECORD_BYTES = 40;
+/** One more says that the file is outside; such a blob takes nothing of our disk. */
+const OUTSIDE_BYTES = 41;
 const NOTHING_KNOWN: BlobRecord = { size: 0, mtimeNs: 0n, ctimeNs: 0n, inode: 0n, lastUsedAt: 0 };
 
 function viewOf(bytes: Uint8Array): DataView {
@@ -74,8 +79,8 @@ export async function openRecords(level: Level<string, Uint8Array>): Promise<Rec
       level.batch<string, BlobRecord>([{ type: 'del', sublevel: records, key: digest }], { sync: true }),
     async *list() {
       for await (const batch of inBatches(records.iterator())) {
-        for (const [digest, { size, lastUsedAt }] of batch) {
-          yield { digest: parseDigest(digest), size, lastUsedAt };
+        for (const [digest, { size, lastUsedAt, outside }] of batch) {
+          yield { digest: parseDigest(digest), size, lastUsedAt, ...(outside && { outside }) };
         }
       }
     },
@@ -98,6 +103,11 @@ export function recordOf(stats: BigIntStats, lastUsedAt: number): BlobRecord {
     inode: stats.ino,
     lastUsedAt,
   };
+}
+
+/** What the totals count of it. */
+export function ownBytes(record: BlobRecord): number {
+  return record.outside ? 0 : record.size;
 }
 
 /** Whether a file is still the one that was recorded. */

@@ -2,6 +2,7 @@
  * The store itself: complete blobs, and the way in for uploads and downloads. For one digest at a
  * time only one file is adopted, verified or deleted, so that index and files agree.
  */
+import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Level } from 'level';
@@ -13,7 +14,8 @@ import { openLayout } from './layout.ts';
 import { openPartial } from './partial.ts';
 import type { BlobInfo, DownloadStore } from './port.ts';
 import { createReader } from './reader.ts';
-import { type BlobRecord, openRecords, recordOf, unchanged } from './records.ts';
+import { type BlobRecord, openRecords, ownBytes, recordOf, unchanged } from './records.ts';
+import { createSharing } from './sharing.ts';
 import { createTotals } from './totals.ts';
 import { createTurns } from './turns.ts';
 import { openUploads } from './uploads.ts';
@@ -26,6 +28,8 @@ export async function openBlobStore(options: {
   readonly root: string;
   readonly level: Level<string, Uint8Array>;
   readonly hashing: Hashing;
+  /** Where another program may have a copy of a blob that is here. */
+  readonly outside?: ((digest: Digest) => string) | undefined;
   readonly log: Logger;
 }): Promise<DownloadStore> {
   const { hashing, log } = options;
@@ -66,8 +70,10 @@ export async function openBlobStore(options: {
   /** An open, unchanged file and its record. A file that changed is hashed again, and set aside when it is wrong. */
   async function trusted(digest: Digest): Promise<{ handle: FileHandle; record: BlobRecord } | undefined> {
     const record = await records.get(digest);
-    const handle = await open(layout.blob(digest), 'r').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined;
+    const file = fileOf(digest, record);
+    const handle = await open(file, 'r').catch((error: NodeJS.ErrnoException) => {
+      // What another program does with its files is no fault here: the blob is not to be had there any more.
+      if (error.code === 'ENOENT' || record?.outside) return undefined;
       throw error;
     });
     if (!handle) {
@@ -77,13 +83,19 @@ export async function openBlobStore(options: {
     try {
       const stats = await handle.stat({ bigint: true });
       if (record && unchanged(record, stats)) return { handle, record };
-      const fresh = recordOf(stats, record?.lastUsedAt ?? Date.now());
-      const actual = await hashing.digestFile(layout.blob(digest), digestAlgorithm(digest));
-      const still = await handle.stat({ bigint: true });
+      let fresh = asFound(stats, record);
+      let actual = await hashing.digestFile(file, digestAlgorithm(digest));
+      let still = await handle.stat({ bigint: true });
+      // A link that came or went meanwhile touches a good file too: then it is hashed once more.
+      if (actual === digestHex(digest) && !unchanged(fresh, still)) {
+        fresh = asFound(still, record);
+        actual = await hashing.digestFile(file, digestAlgorithm(digest)).catch(() => '');
+        still = await handle.stat({ bigint: true });
+      }
       if (actual === digestHex(digest) && unchanged(fresh, still)) {
         await records.put(digest, fresh);
-        if (record) totals.removed(record.size);
-        totals.added(fresh.size);
+        if (record) totals.removed(ownBytes(record));
+        totals.added(ownBytes(fresh));
         log.info(
           { digest },
           record ? 'a blob file was touched but is unchanged' : 'found a blob that the index lacked',
@@ -91,7 +103,7 @@ export async function openBlobStore(options: {
         return { handle, record: fresh };
       }
       log.warn({ digest, actual }, 'a blob file changed on disk; it is set aside');
-      await layout.setAside(digest);
+      if (!record?.outside) await layout.setAside(digest);
       if (record) await forget(digest, record);
     } catch (error) {
       await handle.close();
@@ -101,9 +113,18 @@ export async function openBlobStore(options: {
     return undefined;
   }
 
+  const asFound = (stats: BigIntStats, record: BlobRecord | undefined): BlobRecord => ({
+    ...recordOf(stats, record?.lastUsedAt ?? Date.now()),
+    ...(record?.outside && { outside: true }),
+  });
+
   async function forget(digest: Digest, record: BlobRecord): Promise<void> {
     await records.delete(digest);
-    totals.removed(record.size);
+    totals.removed(ownBytes(record));
+  }
+
+  function fileOf(digest: Digest, record: BlobRecord | undefined): string {
+    return record?.outside && options.outside ? options.outside(digest) : layout.blob(digest);
   }
 
   /** Only a hint for eviction: a full disk must not keep a good blob from being read. */
@@ -120,7 +141,7 @@ export async function openBlobStore(options: {
   /** The record of a blob whose file is as it was recorded; no word on any other. */
   async function asRecorded(digest: Digest): Promise<BlobRecord | undefined> {
     const record = await records.get(digest);
-    const stats = record && (await stat(layout.blob(digest), { bigint: true }).catch(() => undefined));
+    const stats = record && (await stat(fileOf(digest, record), { bigint: true }).catch(() => undefined));
     return stats && unchanged(record, stats) ? record : undefined;
   }
 
@@ -128,19 +149,31 @@ export async function openBlobStore(options: {
 
   const verify = (digest: Digest): Promise<'good' | 'damaged' | 'missing'> =>
     inTurn(digest, async () => {
-      const isThere = await stat(layout.blob(digest)).then(
+      const before = fileOf(digest, await records.get(digest));
+      const isThere = await stat(before).then(
         () => true,
         () => false,
       );
       const found = await trusted(digest);
       if (!found) return isThere ? 'damaged' : 'missing';
       await found.handle.close();
-      const actual = await hashing.digestFile(layout.blob(digest), digestAlgorithm(digest));
+      const file = fileOf(digest, found.record);
+      const actual = await hashing.digestFile(file, digestAlgorithm(digest));
       if (actual === digestHex(digest)) return 'good';
       log.error({ digest, actual }, 'a blob file is damaged; it is set aside');
-      await layout.setAside(digest);
+      if (!found.record.outside) await layout.setAside(digest);
       await forget(digest, found.record);
       return 'damaged';
+    });
+
+  const sharing =
+    options.outside &&
+    createSharing({
+      ...{ layout, records, hashing, outside: options.outside, inTurn, asRecorded, log },
+      onBorrowed(bytes) {
+        totals.removed(bytes);
+        totals.added(0);
+      },
     });
 
   return {
@@ -164,7 +197,7 @@ export async function openBlobStore(options: {
       const found = await inTurn(digest, () => trusted(digest));
       if (!found) return undefined;
       try {
-        return await hashing.hashPieces(layout.blob(digest), pieceLength);
+        return await hashing.hashPieces(fileOf(digest, found.record), pieceLength);
       } finally {
         await found.handle.close();
       }
@@ -173,7 +206,7 @@ export async function openBlobStore(options: {
       const found = await inTurn(digest, () => trusted(digest));
       if (!found) return undefined;
       try {
-        const file = layout.blob(digest);
+        const file = fileOf(digest, found.record);
         const leaves = await hashing.hashLeaves(file, leafLength, digestAlgorithm(digest));
         if (leaves.digest === digestHex(digest)) return leaves.hashes;
       } finally {
@@ -211,6 +244,7 @@ export async function openBlobStore(options: {
         throw error;
       }
     },
+    share: async (digest, mayBorrow) => sharing?.share(digest, mayBorrow) ?? 'no-other',
     async partialBytes(digest) {
       const stats = await stat(layout.partialData(digest)).catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return undefined;

@@ -64,6 +64,51 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./pull.ts')).pull,
   },
   {
+    name: 'prefetch',
+    line: 'have nodes fetch an image into their caches ahead of its use',
+    load: async () => (await import('./rollout.ts')).prefetch,
+  },
+  {
+    name: 'rollout create',
+    line: 'bring an image to many nodes in waves',
+    load: async () => (await import('./rollout.ts')).rolloutCreate,
+  },
+  {
+    name: 'rollout status',
+    line: 'show how far a rollout is, and who is slow and why',
+    load: async () => (await import('./rollout.ts')).rolloutStatus,
+  },
+  {
+    name: 'rollout pause',
+    line: 'hold a rollout',
+    load: async () => (await import('./rollout.ts')).rolloutPause,
+  },
+  {
+    name: 'rollout resume',
+    line: 'go on with a rollout that was paused or has stopped',
+    load: async () => (await import('./rollout.ts')).rolloutResume,
+  },
+  {
+    name: 'rollout cancel',
+    line: 'end a rollout for good',
+    load: async () => (await import('./rollout.ts')).rolloutCancel,
+  },
+  {
+    name: 'rollout list',
+    line: 'list the rollouts that run',
+    load: async () => (await import('./rollout.ts')).rolloutList,
+  },
+  {
+    name: 'rollout history',
+    line: 'list the rollouts that have ended',
+    load: async () => (await import('./rollout.ts')).rolloutHistory,
+  },
+  {
+    name: 'rollout nodes',
+    line: 'list the nodes that an origin can give images to',
+    load: async () => (await import('./rollout.ts')).rolloutNodes,
+  },
+  {
     name: 'torrent',
     line: 'write the .torrent files of an image or a blob',
     load: async () => (await import('./torrent.ts')).torrent,
@@ -87,6 +132,26 @@ export const commands: readonly Entry[] = [
     name: 'limits',
     line: 'show or set the rates of a running agent, and tell it of a rollout',
     load: async () => (await import('./limits.ts')).limits,
+  },
+  {
+    name: 'cache ls',
+    line: "list the blobs of an agent's cache",
+    load: async () => (await import('./cache.ts')).cacheLs,
+  },
+  {
+    name: 'cache pin',
+    line: 'keep the blobs of an image in the cache, whatever is evicted',
+    load: async () => (await import('./cache.ts')).cachePin,
+  },
+  {
+    name: 'cache unpin',
+    line: 'let them be evicted again',
+    load: async () => (await import('./cache.ts')).cacheUnpin,
+  },
+  {
+    name: 'cache rm',
+    line: 'remove blobs from the cache now',
+    load: async () => (await import('./cache.ts')).cacheRm,
   },
   {
     name: 'node setup',

@@ -121,6 +121,15 @@ async function subjectOf(
   }
 }
 
+/** The blobs that an image reference or a digest names. */
+export async function digestsOf(
+  operand: string,
+  values: Parameters<typeof subjectOf>[1],
+  login: Login,
+): Promise<readonly string[]> {
+  return [...((await subjectOf(operand, values, login))?.digests ?? [])];
+}
+
 /** A bad one is a mistake on the command line, not a failure. */
 function blobOperand(text: string): string {
   try {

@@ -16,7 +16,7 @@ export const originUrlOptions = {
 export async function askManagement<T>(
   client: HttpClient,
   login: Login,
-  method: 'GET' | 'POST' | 'PUT',
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
   where: string,
   signal: AbortSignal,
   program = 'an origin',
@@ -25,6 +25,8 @@ export async function askManagement<T>(
   const content = body !== undefined && { body, headers: { 'content-type': 'application/json' } };
   const response = await client.request(where, { method, signal, ...content });
   const text = (await client.read(response, MAX_BYTES)).toString('utf8');
+  // What this origin does not have, and not what another program would not have.
+  if (response.status === 404 && /^there is no /.test(detail(text))) throw new CommandError(detail(text));
   if (response.status === 404) throw new CommandError(`${where} answered 404: is this ${program}?`);
   if (response.status >= 300) {
     const advice = login.advice(response.status, where);

@@ -44,6 +44,8 @@ export interface HttpRequestOptions {
   readonly signal?: AbortSignal;
   /** Passed on as X-Request-Id, so that one id follows a pull through every hop. */
   readonly requestId?: string;
+  /** The longest wait for an answer that the server holds back on purpose; by default the client's. */
+  readonly stallTimeoutMs?: number;
 }
 
 export interface HttpClient {
@@ -89,6 +91,7 @@ export async function createHttpClient(options: {
       headers: headersOf(init),
       body: typeof init.body === 'function' ? init.body() : (init.body ?? null),
       signal: init.signal ?? null,
+      ...(init.stallTimeoutMs !== undefined && { headersTimeout: init.stallTimeoutMs }),
     });
     // Its reader sees an error; a body that is given up before it is read must not end the process.
     response.body.on('error', () => undefined);

@@ -59,6 +59,7 @@ t.test('help: of all, of each command', async (t) => {
     'tracker',
     'agent',
     'pull',
+    'prefetch',
     'torrent',
     'status',
     'swarm',

@@ -14,6 +14,8 @@ const run = promisify(execFile);
 
 export interface Containerd {
   readonly socket: string;
+  /** Folder of its content store. */
+  readonly content: string;
   /** Runs `ctr` against this daemon and answers with its standard output. */
   ctr(...args: string[]): Promise<string>;
   /**
@@ -45,6 +47,7 @@ export async function startContainerd(t: Test): Promise<Containerd> {
   await untilContainerdAnswers(ctr, child);
   return {
     socket,
+    content: path.join(home, 'root/io.containerd.content.v1.content'),
     ctr,
     async pull(reference, mirror, { flags = [], authorization } = {}) {
       const registry = reference.slice(0, reference.indexOf('/'));

@@ -18,7 +18,7 @@ export interface LayeredImage {
 }
 
 /** An OCI layout of two layers, one of them some MiB; answers with its `oci:` reference. */
-export async function layeredImage(t: Test): Promise<LayeredImage> {
+export async function layeredImage(t: Test, largeBytes = 5 << 20): Promise<LayeredImage> {
   const folder = await temporaryFolder(t);
   const blobs = path.join(folder, 'blobs/sha256');
   await mkdir(blobs, { recursive: true });
@@ -31,7 +31,7 @@ export async function layeredImage(t: Test): Promise<LayeredImage> {
   const diffIds = [];
   for (const [name, size] of [
     ['small', 1000],
-    ['large', 5 << 20],
+    ['large', largeBytes],
   ] as const) {
     const content = path.join(folder, name);
     await writeFile(content, randomBytes(size));

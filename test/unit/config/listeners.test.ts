@@ -89,6 +89,8 @@ t.test('the origin: defaults are on the loopback, and every flag arrives', async
     'gc-untagged': ['7d'],
     'gc-keep-last': ['ci/**=10,app=3'],
     'gc-max-age': ['ci/**=30d'],
+    'rollout-on-push': ['team/**:v*=zone=eu1/*,name=db'],
+    'preheat-drivers': ['kraken'],
     'tls-cert': ['c.pem'],
     'tls-key': ['k.pem'],
     admission: ['open'],
@@ -114,6 +116,11 @@ t.test('the origin: defaults are on the loopback, and every flag arrives', async
       maxAge: [{ pattern: 'ci/**', ageMs: 30 * 86_400_000 }],
       dryRun: true,
     },
+    triggers: {
+      pushRules: [{ repository: 'team/**', tag: 'v*', selector: 'zone=eu1/*,name=db' }],
+      preheatDrivers: ['kraken'],
+      preheatNodes: '*',
+    },
     tls: { certFile: 'c.pem', keyFile: 'k.pem' },
     admission: 'open',
     membershipLifetimeMs: 3_600_000,
@@ -133,6 +140,7 @@ t.test('the agent: every flag arrives', async (t) => {
     'download-rate': ['1MB/s'],
     'ca-file': ['ca.pem'],
     'max-requests': ['7'],
+    'node-name': ['web-7'],
     data: ['d'],
   };
   t.strictSame(agentConfig(resolveOptions(agentOptions, { flags }).values), {
@@ -144,6 +152,7 @@ t.test('the agent: every flag arrives', async (t) => {
     transports: ['libp2p', 'tcp'],
     peerListen: { host: '127.0.0.1', port: 4002 },
     bittorrentListen: { host: '127.0.0.1', port: 6882 },
+    nodeName: 'web-7',
     zone: 'eu1/rack7',
     cacheSizeBytes: 10 * 1024 ** 3,
     downloadRateBytesPerSecond: 1_000_000,

@@ -1,0 +1,149 @@
+/**
+ * `/api/v1/rollouts`, `/api/v1/prefetch` and `/api/v1/nodes` for management, and the agents' side: orders and reports
+ * (see src/orders).
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { Guard } from '#cluster';
+import { ProblemError } from '#http';
+import { hello, PLATFORM, reports } from '#orders';
+import { bodyOf } from './body.ts';
+import { isFinal } from './machine.ts';
+import type { NewRollout, Rollouts } from './rollouts.ts';
+import { headerView, nodeViews } from './view.ts';
+import { parseWaves, type WaveSize } from './waves.ts';
+
+const PREFETCH_DEADLINE_S = 24 * 3_600;
+const MAX_DEADLINE_S = 30 * 24 * 3_600;
+/** An Ed25519 peer id of libp2p. */
+const NODE_ID = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/;
+
+const common = {
+  image: z.string().min(1).max(1_024),
+  nodes: z.string().min(1).max(1_024),
+  platforms: z
+    .array(
+      z.union([z.literal('all'), z.string().max(64).regex(PLATFORM, 'must be like linux/amd64, or all')]),
+    )
+    .max(16)
+    .default([]),
+};
+const seconds = z.int().min(1).max(MAX_DEADLINE_S);
+const prefetchBody = z.strictObject({ ...common, deadlineSeconds: seconds.default(PREFETCH_DEADLINE_S) });
+const rolloutBody = z.strictObject({
+  ...common,
+  waves: z.string().max(200).default('10%,50%,100%'),
+  maxUnavailable: z.string().max(10).default('10%'),
+  deadlineSeconds: seconds.default(3_600),
+  bytesPerSecond: z.int().min(1).max(Number.MAX_SAFE_INTEGER).optional(),
+});
+
+export function registerRollouts(
+  app: FastifyInstance,
+  rollouts: Rollouts,
+  { guard }: { readonly guard: Guard | undefined },
+): void {
+  const create = async (wanted: NewRollout) => rollouts.view(await rollouts.create(wanted));
+  app.post('/api/v1/prefetch', async (request, reply) => {
+    const { image, nodes, platforms, deadlineSeconds } = await bodyOf(request, prefetchBody);
+    const wanted = { kind: 'prefetch', image, platforms, waves: parseWaves('100%'), trigger: 'api' } as const;
+    const view = await create({ ...wanted, selector: nodes, deadlineMs: deadlineSeconds * 1000 });
+    return reply.status(201).header('location', `/api/v1/rollouts/${view.id}`).send(view);
+  });
+  app.post('/api/v1/rollouts', async (request, reply) => {
+    const body = await bodyOf(request, rolloutBody);
+    const { image, nodes, platforms, bytesPerSecond } = body;
+    const view = await create({
+      ...{ kind: 'rollout', image, platforms, bytesPerSecond, selector: nodes, trigger: 'api' },
+      waves: orProblem('waves', () => parseWaves(body.waves)),
+      maxUnavailable: orProblem('maxUnavailable', () => parseMost(body.maxUnavailable)),
+      deadlineMs: body.deadlineSeconds * 1000,
+    });
+    return reply.status(201).header('location', `/api/v1/rollouts/${view.id}`).send(view);
+  });
+  app.get<{ Querystring: { ended?: unknown } }>('/api/v1/rollouts', async ({ query }) => {
+    const all = rollouts.list();
+    const ended = query.ended === 'true' ? true : query.ended === 'false' ? false : undefined;
+    const wanted = all.filter((rollout) => ended === undefined || isFinal(rollout) === ended);
+    return {
+      rollouts: wanted.map((rollout) => ({ ...headerView(rollout), nodes: rollouts.view(rollout).nodes })),
+    };
+  });
+  app.get<{ Params: { id: string }; Querystring: { nodes?: unknown } }>(
+    '/api/v1/rollouts/:id',
+    async ({ params, query }) => {
+      const rollout = rollouts.get(params.id);
+      if (rollout === undefined) {
+        throw new ProblemError(404, 'Not Found', `there is no rollout ${params.id.slice(0, 64)}`);
+      }
+      const view = rollouts.view(rollout);
+      return query.nodes === 'true'
+        ? { ...view, eachNode: nodeViews(rollout, rollouts.nodes, Date.now()) }
+        : view;
+    },
+  );
+  for (const command of ['pause', 'resume', 'cancel'] as const) {
+    app.post<{ Params: { id: string } }>(`/api/v1/rollouts/:id/${command}`, async ({ params }) =>
+      rollouts.view(await rollouts.command(params.id.slice(0, 64), command)),
+    );
+  }
+  app.get('/api/v1/nodes', async () => ({
+    nodes: Array.from(rollouts.nodes.list(), ({ id, name, zone, seenAt }) => ({
+      ...{ id, name, zone: zone ?? null },
+      state: rollouts.nodes.isAway(id) ? 'away' : 'here',
+      lastSeen: new Date(seenAt).toISOString(),
+    })),
+  }));
+
+  type Params = { Params: { peerId: string } };
+  /** A member speaks for itself alone. */
+  const speaker = async (request: FastifyRequest<Params>): Promise<string> => {
+    const { peerId } = request.params;
+    if (!NODE_ID.test(peerId))
+      throw new ProblemError(400, 'Bad Request', 'a node is named by its peer id, 12D3KooW…');
+    const member = await guard?.demand(request.raw);
+    if (member !== undefined && member.peerId !== peerId) {
+      throw new ProblemError(403, 'Forbidden', 'this is another member than the one that sends this');
+    }
+    return peerId;
+  };
+  app.post<Params>('/api/v1/agents/:peerId/orders', async (request) => {
+    const node = await speaker(request);
+    const said = await bodyOf(request, hello, guard);
+    const gone = new AbortController();
+    const { socket } = request.raw;
+    const onClose = (): void => gone.abort();
+    if (socket.destroyed) onClose();
+    socket.once('close', onClose);
+    try {
+      return await rollouts.hello(node, said, gone.signal);
+    } finally {
+      socket.off('close', onClose);
+    }
+  });
+  app.post<Params>('/api/v1/agents/:peerId/reports', async (request) => {
+    const node = await speaker(request);
+    const told = await bodyOf(request, reports, guard);
+    return rollouts.report(node, told.reports);
+  });
+  // Who waits is answered when the drain begins; it comes back when we do.
+  app.addHook('preClose', async () => rollouts.release());
+}
+
+/** `5` nodes or `10%` of them; `0` is possible. @throws RangeError */
+function parseMost(text: string): WaveSize {
+  const [, digits, percent] = /^(\d{1,6})(%?)$/.exec(text) ?? [];
+  if (digits === undefined || (percent === '%' && Number(digits) > 100)) {
+    throw new RangeError(`'${text}' is neither a number of nodes nor a share such as 10%`);
+  }
+  return percent === '%' ? { percent: Number(digits) } : { count: Number(digits) };
+}
+
+function orProblem<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof RangeError) throw new ProblemError(400, 'Bad Request', `${what}: ${error.message}`);
+    throw error;
+  }
+}

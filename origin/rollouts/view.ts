@@ -1,0 +1,142 @@
+/** A rollout as people and programs are told of it: counts, bytes, who is slow and why. */
+import { type BytesBySource, NO_BYTES, SOURCES } from '#orders';
+import { isOrdered, type Rollout, type RolloutNode } from './machine.ts';
+import type { Nodes } from './nodes.ts';
+
+interface Part {
+  nodes: number;
+  done: number;
+  failed: number;
+  away: number;
+  fetching: number;
+  waiting: number;
+  haveBytes: number;
+  totalBytes: number;
+}
+
+export interface NodeView {
+  readonly id: string;
+  readonly name: string;
+  readonly zone: string | null;
+  readonly wave: number;
+  readonly state: RolloutNode['state'] | 'away';
+  readonly haveBytes: number;
+  readonly totalBytes: number;
+  readonly bytes: BytesBySource;
+  readonly reason: string | null;
+  readonly seconds: number | null;
+}
+
+const SLOWEST = 5;
+const iso = (at: number | null): string | null => (at === null ? null : new Date(at).toISOString());
+
+export function headerView(rollout: Rollout) {
+  const { id, kind, image, repository, digest, platforms, selector, phase, reason } = rollout;
+  return {
+    ...{ id, kind, image, repository, digest, platforms, selector },
+    ...{ state: phase, reason, trigger: rollout.trigger },
+    wave: rollout.wave + 1,
+    waveCount: rollout.waves,
+    maxUnavailable: rollout.maxUnavailable,
+    bytesPerSecond: rollout.bytesPerSecond,
+    createdAt: iso(rollout.createdAt),
+    deadlineAt: iso(rollout.deadlineAt),
+    endedAt: iso(rollout.endedAt),
+  };
+}
+
+export function viewOf(rollout: Rollout, nodes: Nodes, bytesPerSecondNow: number, now: number) {
+  const all = [...rollout.nodes].map(([id, node]) => nodeView(id, node, rollout, nodes, now));
+  const waves = Array.from({ length: rollout.waves }, (_, wave) => ({ wave: wave + 1, ...emptyPart() }));
+  const zones = new Map<string, Part>();
+  const sum = emptyPart();
+  const bytes: Record<(typeof SOURCES)[number], number> = { ...NO_BYTES };
+  for (const node of all) {
+    const zone = node.zone ?? '-';
+    const part = zones.get(zone) ?? emptyPart();
+    zones.set(zone, part);
+    for (const each of [sum, part, waves[node.wave - 1]]) if (each) count(each, node);
+    for (const source of SOURCES) bytes[source] += node.bytes[source];
+  }
+  return {
+    ...headerView(rollout),
+    nodes: sum,
+    waves,
+    zones: [...zones].map(([zone, part]) => ({ zone, ...part })).sort((a, b) => (a.zone < b.zone ? -1 : 1)),
+    bytes,
+    /** What other agents gave, and direct pulls would have taken from the origin. */
+    savedBytes: bytes.peer,
+    bytesPerSecondNow,
+    etaSeconds: etaOf(all, rollout, bytesPerSecondNow),
+    slowest: slowestOf(all),
+  };
+}
+
+export function nodeViews(rollout: Rollout, nodes: Nodes, now: number): NodeView[] {
+  return [...rollout.nodes].map(([id, node]) => nodeView(id, node, rollout, nodes, now));
+}
+
+function haveOf(bytes: BytesBySource): number {
+  return SOURCES.reduce((sum, source) => sum + bytes[source], 0);
+}
+
+/** What came over the network. */
+export function receivedOf(bytes: BytesBySource): number {
+  return haveOf(bytes) - bytes.present - bytes.resumed;
+}
+
+function nodeView(id: string, node: RolloutNode, rollout: Rollout, nodes: Nodes, now: number): NodeView {
+  const known = nodes.get(id);
+  const open = node.state === 'waiting' || node.state === 'fetching';
+  const away = open && nodes.isAway(id);
+  const { startedAt, endedAt } = node;
+  return {
+    id,
+    name: known?.name ?? id,
+    zone: known?.zone ?? null,
+    wave: node.wave + 1,
+    state: away ? 'away' : node.state === 'fetching' && !isOrdered(rollout, id) ? 'waiting' : node.state,
+    haveBytes: haveOf(node.bytes),
+    totalBytes: node.totalBytes,
+    bytes: node.bytes,
+    reason: away ? 'it does not speak with the origin' : node.reason,
+    seconds: startedAt === null ? null : Math.max(0, (endedAt ?? now) - startedAt) / 1000,
+  };
+}
+
+function emptyPart(): Part {
+  return {
+    ...{ nodes: 0, done: 0, failed: 0, away: 0, fetching: 0, waiting: 0 },
+    ...{ haveBytes: 0, totalBytes: 0 },
+  };
+}
+
+function count(part: Part, node: NodeView): void {
+  part.nodes += 1;
+  part[node.state] += 1;
+  part.haveBytes += node.haveBytes;
+  part.totalBytes += node.totalBytes;
+}
+
+/** Seconds until every node that can has it, at the rate of now; null: that cannot be said. */
+function etaOf(all: readonly NodeView[], { phase }: Rollout, bytesPerSecond: number): number | null {
+  if (phase !== 'running' || bytesPerSecond <= 0) return null;
+  const known = all.filter(({ totalBytes }) => totalBytes > 0);
+  if (known.length === 0) return null;
+  const usual = known.reduce((sum, { totalBytes }) => sum + totalBytes, 0) / known.length;
+  const missing = all
+    .filter(({ state }) => state === 'fetching' || state === 'waiting')
+    .reduce((sum, node) => sum + (node.totalBytes || usual) - node.haveBytes, 0);
+  return Math.ceil(missing / bytesPerSecond);
+}
+
+function slowestOf(all: readonly NodeView[]): NodeView[] {
+  const share = ({ haveBytes, totalBytes }: NodeView): number =>
+    totalBytes === 0 ? 0 : haveBytes / totalBytes;
+  const rank = (node: NodeView): number =>
+    node.state === 'failed' ? 0 : node.state === 'away' ? 1 : 2 + share(node);
+  return all
+    .filter(({ state }) => state === 'failed' || state === 'away' || state === 'fetching')
+    .sort((a, b) => rank(a) - rank(b))
+    .slice(0, SLOWEST);
+}
