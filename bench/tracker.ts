@@ -8,7 +8,8 @@
  * agents: so many simulated agents, each with a connection of its own, tell a tracker in a process of its
  * own what they hold, then send their heartbeats, one in ten with a change; then so many of them a second
  * also ask for peers. Prints what the inventories took, memory, the share of a core of the heartbeats alone, and
- * the latency of the queries. --distinct: no two agents hold the same blob, the worst case for memory.
+ * the latency of the queries, and how long the event loops of tracker and agents (one process) were held up meanwhile: a query waits
+ * for both. --distinct: no two agents hold the same blob, the worst case for memory.
  * announces: standard announces over HTTP and UDP as fast as they are answered, Shoal's tracker and
  * opentracker (Debian's package) in turn; announces a second, and processor time an announce.
  *
@@ -24,6 +25,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort } from '../test/support/ports.ts';
 import { whenInterrupted } from './measure/interrupted.ts';
+import { type Lag, watchLag } from './measure/lag.ts';
 import { numberOf, readOptions } from './measure/options.ts';
 import { cpuSeconds, memoryMib } from './measure/program.ts';
 import { simulateAgents } from './tracker/agents.ts';
@@ -53,6 +55,10 @@ interface Started {
   stop(): Promise<void>;
 }
 
+interface Ours extends Started {
+  lag(): Promise<Lag>;
+}
+
 function ended(child: ChildProcess): () => Promise<void> {
   const stop = async (): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
@@ -63,12 +69,17 @@ function ended(child: ChildProcess): () => Promise<void> {
   return stop;
 }
 
-async function startTracker(): Promise<Started> {
+async function startTracker(): Promise<Ours> {
   const server = path.join(import.meta.dirname, 'tracker', 'server.ts');
-  const child = spawn(process.execPath, [server], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [server], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
   const stop = ended(child);
+  if (!child.stdout) throw new Error('no pipe');
+  const lag = async (): Promise<Lag> => {
+    child.send('lag');
+    return ((await once(child, 'message')) as [Lag])[0];
+  };
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-  return { pid: child.pid ?? 0, ...(JSON.parse(line) as { http: number; udp: number }), stop };
+  return { pid: child.pid ?? 0, ...(JSON.parse(line) as { http: number; udp: number }), stop, lag };
 }
 
 /** Debian's opentracker takes only blobs of a list. */
@@ -89,6 +100,7 @@ async function startOpentracker(blobs: readonly string[], folder: string): Promi
 
 async function growth(agents: number): Promise<void> {
   const tracker = await startTracker();
+  const ownLag = watchLag();
   const simulated = simulateAgents({
     ...{ port: tracker.http, agents, distinct: values.distinct },
     blobsEach: numberOf('blobs-each', values['blobs-each'], 1),
@@ -108,9 +120,12 @@ async function growth(agents: number): Promise<void> {
     const idleShare = await share(() => delay(seconds * 1000));
     const memory = await memoryMib(tracker.pid);
     let took: Float64Array = new Float64Array();
+    await tracker.lag();
+    ownLag();
     const busyShare = await share(async () => {
       took = await simulated.query(numberOf('queries', values.queries, 1), seconds);
     });
+    const lags = { tracker: await tracker.lag(), agents: ownLag() };
     const after = await memoryMib(tracker.pid);
     const at = (part: number): number => took[Math.min(took.length - 1, Math.floor(took.length * part))] ?? 0;
     const row = {
@@ -122,7 +137,7 @@ async function growth(agents: number): Promise<void> {
         p99Ms: at(0.99),
         maxMs: at(1),
       },
-      ...simulated.counts(),
+      ...{ lags, ...simulated.counts() },
     };
     const cell = (value: number, digits: number, width: number): string =>
       value.toFixed(digits).padStart(width);
@@ -130,7 +145,14 @@ async function growth(agents: number): Promise<void> {
       row,
       `${cell(agents, 0, 7)}${cell(told, 1, 10)} s${cell(toldCpu, 1, 8)} s${cell(memory.now, 0, 9)} MiB${cell(after.peak, 0, 7)} MiB` +
         `${cell(idleShare, 3, 12)}${cell(busyShare, 2, 10)}${cell(row.p50Ms, 1, 8)} ms${cell(row.p99Ms, 1, 7)} ms${cell(row.maxMs, 1, 7)} ms` +
-        `${String(row.beats).padStart(8)}${String(row.failures).padStart(8)}`,
+        `${String(row.beats).padStart(8)}${String(row.failures).padStart(8)}\n` +
+        Object.entries(lags)
+          .map(
+            ([who, { p99Ms, maxMs, gcMs, longestGcMs }]) =>
+              `        loop of the ${who.padEnd(8)} held up: p99${cell(p99Ms, 1, 7)} ms, worst${cell(maxMs, 0, 5)} ms; ` +
+              `garbage collection${cell(gcMs, 0, 6)} ms, longest${cell(longestGcMs, 0, 5)} ms`,
+          )
+          .join('\n'),
     );
   } finally {
     simulated.close();

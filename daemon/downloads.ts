@@ -1,6 +1,7 @@
 /**
  * The downloads that run, one a digest however many clients ask (single flight).
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Digest, type Manifest, OciError } from '#oci';
 import { busy } from './crowd.ts';
 import {
@@ -26,6 +27,11 @@ export type OpenedBlob =
   | { readonly kind: 'cached' }
   /** Fetched whole, for this request or one beside it. */
   | { readonly kind: 'small'; readonly bytes: Buffer }
+  /**
+   * On its way by metainfo that nobody has proved: no byte of it is given before `proved` resolves, and then it is in the cache. The size
+   * is a manifest's, which has its digest.
+   */
+  | { readonly kind: 'unproved'; readonly size: number; readonly proved: Promise<void> }
   | { readonly kind: 'download'; readonly download: Download };
 
 export interface Downloads {
@@ -49,6 +55,13 @@ const PROBE_MS = 1_000;
 /** A blob whose pieces are right and whose digest is not will be the same next time. */
 const WRONG_WINDOW_MS = 60_000;
 
+/**
+ * Who asks for a blob that is not proved gets status and headers after this: containerd waits 30 s for them. Not at once: a refusal
+ * sends a client to the next registry, a cut answer does so only by the way of another request. Longer than a search takes,
+ * so that somebody has offered the blob by then.
+ */
+const HEADERS_AFTER_MS = 12_000;
+
 /** Small blobs of one image that are fetched before they are asked for; no file system stacks more layers. */
 const MOST_AHEAD = 128;
 
@@ -70,6 +83,8 @@ export function createDownloads(
     readonly onCached: (digest: Digest) => void;
     /** Downloads that run at once; more are refused. */
     readonly mostDownloads: number;
+    /** Default HEADERS_AFTER_MS. */
+    readonly headersAfterMs?: number | undefined;
   },
 ): Downloads {
   const { store, origin, metainfos, unfinished, pulls, mostDownloads, log } = context;
@@ -167,19 +182,40 @@ export function createDownloads(
   ): Promise<OpenedBlob | undefined> {
     const { members } = context;
     if (reason.code !== 'UNAVAILABLE' || !members || closing) return undefined;
-    try {
-      const size = metainfos.sizeHint(digest);
-      const came = await fetchOffered({
-        ...{ context, members, unfinished, repository, digest, size, account, running: unproved },
-        requestId: ask.requestId,
-      });
-      if (!came) return undefined;
-    } catch (error) {
+    const size = metainfos.sizeHint(digest);
+    const came = fetchOffered({
+      ...{ context, members, unfinished, repository, digest, size, account, running: unproved },
+      stopped: () => closing,
+      requestId: ask.requestId,
+    }).catch((error: unknown) => {
       if (!closing) noteFailure(digest, toOciError(error));
       throw error;
+    });
+    if (size !== undefined && (await isLate(came))) {
+      const proved = came
+        .then((found) => {
+          if (!found) throw reason;
+          context.onCached(digest);
+        })
+        .finally(() => running.delete(digest));
+      proved.catch((error: unknown) => account.failed(toOciError(error).message, performance.now()));
+      return { kind: 'unproved', size, proved };
     }
+    if (!(await came)) return undefined;
     context.onCached(digest);
     return { kind: 'cached' };
+  }
+
+  /** Whether it takes longer than a client is kept without headers. A failure is not late. */
+  async function isLate(came: Promise<unknown>): Promise<boolean> {
+    const over = new AbortController();
+    const wait = delay(context.headersAfterMs ?? HEADERS_AFTER_MS, true, { signal: over.signal });
+    try {
+      return await Promise.race([came.then(() => false), wait]);
+    } finally {
+      over.abort();
+      wait.catch(() => undefined);
+    }
   }
 
   async function smallBlob(
@@ -245,7 +281,7 @@ export function createDownloads(
     }
     const opened = start(repository, digest, ask).then(
       (blob) => {
-        if (blob.kind !== 'download') running.delete(digest);
+        if (blob.kind === 'cached' || blob.kind === 'small') running.delete(digest);
         return blob;
       },
       (error: unknown) => {
@@ -278,6 +314,7 @@ export function createDownloads(
       const opened = await running.get(digest)?.catch(() => undefined);
       if (opened?.kind === 'download') return opened.download.metainfo.length;
       if (opened?.kind === 'small') return opened.bytes.length;
+      if (opened?.kind === 'unproved') return opened.size;
       try {
         return await origin.blobSize(repository, digest, ask);
       } catch (error) {

@@ -121,6 +121,8 @@ export interface AgentConfig extends BudgetConfig {
   readonly maxDownloads?: number | undefined;
   /** How members are found without a tracker. Default: they are not. */
   readonly discovery?: DiscoveryConfig | undefined;
+  /** When clients get status and headers of a blob whose metainfo is other members' word. Default 12 s. */
+  readonly headersAfterMs?: number | undefined;
   /** When ranges from the origin step in for the swarm, and when a download is given up. */
   readonly fallback?: Partial<FallbackLimits> | undefined;
 }
@@ -333,6 +335,7 @@ export async function startAgent(
       unfinished,
       pulls,
       members: asks,
+      headersAfterMs: config.headersAfterMs,
       onCached: (digest) => lazy.forget(digest),
     }),
     (it) => it.close(),

@@ -1,7 +1,11 @@
-/** The tracker as the origin embeds it, alone in a process; every blob is admitted. Prints its addresses. */
+/**
+ * The tracker as the origin embeds it, alone in a process; every blob is admitted. Prints its addresses. A message by IPC is
+ * answered with how long its event loop was held up since the last.
+ */
 import { createHttpServer } from '#http';
 import { createLogger, createMetrics } from '#telemetry';
 import { createTracker } from '#tracker';
+import { watchLag } from '../measure/lag.ts';
 
 const log = createLogger({ program: 'tracker', level: 'warn' });
 const metrics = createMetrics();
@@ -16,4 +20,6 @@ tracker.register(http.app);
 const udp = await tracker.listenUdp(here);
 const address = await http.start();
 console.log(JSON.stringify({ http: address.port, udp: udp.port }));
+const lag = watchLag();
+process.on('message', () => process.send?.(lag()));
 process.once('SIGTERM', () => process.exit(0));

@@ -11,6 +11,7 @@ import type { BlobReader } from '#blobs';
 import { type ByteSource, sendBody } from '#http';
 import { type Digest, OciError, parseDigest } from '#oci';
 import type { Download } from '../download.ts';
+import type { OpenedBlob } from '../downloads.ts';
 import { followBlob } from '../followed-blob.ts';
 import { type BlobContext, chooseRange, describe, type Exchange, spanOf } from './blob-answer.ts';
 import { matchesEtag } from './etag.ts';
@@ -59,6 +60,7 @@ async function answerGet(context: BlobContext, exchange: Exchange, digest: Diges
     serve.end();
     return reply.send(bytes);
   }
+  if (opened.kind === 'unproved') return answerUnproved(context, exchange, digest, opened);
   const reader = await openCached(context, digest);
   if (!reader) throw new OciError('UNAVAILABLE', 'the blob left the cache a moment ago');
   return answerCached(context, exchange, digest, reader);
@@ -124,6 +126,40 @@ async function answerRunning(
   } finally {
     serve.end();
     blob.close();
+  }
+  return reply;
+}
+
+/** Status and headers now, the bytes once the blob is whole and right; the connection is cut when it does not come to that. */
+async function answerUnproved(
+  context: BlobContext,
+  exchange: Exchange,
+  digest: Digest,
+  { size, proved }: Extract<OpenedBlob, { kind: 'unproved' }>,
+): Promise<FastifyReply> {
+  const { repository, reply } = exchange;
+  const range = chooseRange(exchange, digest, size);
+  if (!range) return reply.send();
+  const serve = context.serves.begin(repository, digest, 'fetch', reply.elapsedTime);
+  const unpin = context.cache.pin(digest);
+  const opening = proved.then(async () => {
+    const reader = await openCached(context, digest);
+    if (reader?.size === size) return reader;
+    await reader?.close();
+    throw new OciError('UNAVAILABLE', 'the blob is not what its manifest says');
+  });
+  const source: ByteSource = { read: async (at, into) => (await opening).read(at, into), slow: true };
+  try {
+    await sendBody(reply, serve.timed(source), spanOf(range), (bytes) => {
+      context.metrics.mirrorBytes('swarm', bytes);
+      serve.sent(bytes);
+    });
+  } catch {
+    // The connection was cut; the failed download was logged, once for all its clients.
+  } finally {
+    serve.end();
+    unpin();
+    opening.then((reader) => reader.close()).catch(() => undefined);
   }
   return reply;
 }

@@ -1,7 +1,7 @@
 /**
  * A blob by metainfo that other members offer. Until all of its bytes have the digest nothing of it is given to a client: wrong metainfo
  * has pieces that fit it, and a client that got some of them could not go on with the right ones. So who asks waits
- * for the whole blob, and does not notice that an offer was wrong: the next is tried.
+ * for the whole blob (with status and headers, when a manifest told the size), and does not notice that an offer was wrong: the next is tried.
  */
 import { BlobStoreError } from '#blobs';
 import type { Digest } from '#oci';
@@ -28,6 +28,8 @@ interface OfferedBlob {
   readonly size: number | undefined;
   readonly account: PullAccount;
   readonly requestId: string | undefined;
+  /** Nothing is begun any more. */
+  readonly stopped: () => boolean;
   /** Holds the download while it runs. */
   readonly running: Set<Download>;
 }
@@ -44,6 +46,7 @@ export async function fetchOffered(blob: OfferedBlob): Promise<boolean> {
     const tried = await tryOffers(offers, blob);
     if (tried.came) return true;
     failure = tried.failure;
+    if (blob.stopped()) break;
   }
   if (failure !== undefined) throw failure;
   return false;
@@ -70,6 +73,7 @@ async function tryOffers(offers: readonly Offer[], blob: OfferedBlob): Promise<T
         undecided.delete(offer);
         members.disproved(offer);
       }
+      if (blob.stopped()) break;
       await discard(offer, blob);
     }
   }

@@ -69,8 +69,14 @@ async function liarHere(
 }
 
 /** An agent that has heard from the origin that everybody may pull. */
-async function agentWith(t: Test, origin: Member, bootstrap: readonly string[]): Promise<TestAgent> {
-  const agent = await agentHere(t, [origin.url], { discovery: { dht: true, mdns: undefined, bootstrap } });
+async function agentWith(
+  t: Test,
+  origin: Member,
+  bootstrap: readonly string[],
+  headersAfterMs?: number,
+): Promise<TestAgent> {
+  const discovery = { dht: true, mdns: undefined, bootstrap };
+  const agent = await agentHere(t, [origin.url], { discovery, headersAfterMs });
   await until(async () => {
     const status = await (await fetch(`${agent.url}/api/v1/status`)).json();
     const { origins, discovery } = status as {
@@ -199,4 +205,47 @@ t.test('provider records of what it does not have', async (t) => {
   }
   t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'provider' }), 1);
   t.ok(liar.questions.filter((question) => question.startsWith('metainfo')).length >= 8);
+});
+
+t.test('headers before the proof, and never a byte', async (t) => {
+  const origin = await originHere(t);
+  const layer = someBytes(2 * MIB);
+  const image = await pushImage(origin.url, 'team/app', 'v1', [layer]);
+  const digest = sha256DigestOf(layer);
+  const garbage = wrongMetainfo(digest, layer.length);
+  const liar = await liarHere(t, {
+    garbage,
+    answer(question) {
+      if (question === `manifest ${image.digest}`) return image.manifest;
+      return question === `metainfo ${digest}` ? encodeMetainfo(garbage.metainfo) : undefined;
+    },
+  });
+  const holder = await agentWith(t, origin, []);
+  const [right, wrong] = await Promise.all([
+    agentWith(t, origin, [multiaddrOf(holder)], 0),
+    agentWith(t, origin, [liar.multiaddr], 0),
+  ]);
+  await pull(`${holder.url}/v2/team/app/manifests/v1`);
+  await pull(`${holder.url}/v2/team/app/blobs/${digest}`);
+  await until(async () => (await holder.metric('shoal_cache_blobs')) > 0);
+  await origin.close();
+
+  for (const agent of [right, wrong]) {
+    t.equal((await pull(`${agent.url}/v2/team/app/manifests/${image.digest}`)).status, 200);
+  }
+  const headers = { range: 'bytes=1000000-' };
+  const part = await fetch(`${right.url}/v2/team/app/blobs/${digest}`, { headers });
+  t.equal(part.status, 206);
+  t.ok(Buffer.from(await part.arrayBuffer()).equals(layer.subarray(1_000_000)));
+
+  const cut = await fetch(`${wrong.url}/v2/team/app/blobs/${digest}`);
+  t.equal(cut.status, 200);
+  t.equal(cut.headers.get('content-length'), String(layer.length));
+  let received = 0;
+  await t.rejects(async () => {
+    for await (const chunk of cut.body ?? []) received += chunk.length;
+  });
+  t.equal(received, 0);
+  t.equal((await pull(`${wrong.url}/v2/team/app/blobs/${digest}`)).status, 503);
+  t.equal(await wrong.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
 });
