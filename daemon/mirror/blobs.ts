@@ -141,7 +141,7 @@ async function answerUnproved(
   const range = chooseRange(exchange, digest, size);
   if (!range) return reply.send();
   const serve = context.serves.begin(repository, digest, 'fetch', reply.elapsedTime);
-  const unpin = context.cache.pin(digest);
+  const endUse = context.cache.use(digest);
   const opening = proved.then(async () => {
     const reader = await openCached(context, digest);
     if (reader?.size === size) return reader;
@@ -158,7 +158,7 @@ async function answerUnproved(
     // The connection was cut; the failed download was logged, once for all its clients.
   } finally {
     serve.end();
-    unpin();
+    endUse();
     opening.then((reader) => reader.close()).catch(() => undefined);
   }
   return reply;
