@@ -230,6 +230,7 @@ export function createDownloads(
     account.sized(bytes.length, 0);
     account.arrived('origin-http', bytes.length, now);
     account.complete(now);
+    context.onCached(digest);
     return { kind: 'small', bytes };
   }
 

@@ -336,7 +336,10 @@ export async function startAgent(
       pulls,
       members: asks,
       headersAfterMs: config.headersAfterMs,
-      onCached: (digest) => lazy.forget(digest),
+      onCached(digest) {
+        lazy.forget(digest);
+        sharing?.used(digest);
+      },
     }),
     (it) => it.close(),
   );
