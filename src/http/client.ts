@@ -100,10 +100,16 @@ export async function createHttpClient(options: {
 
   return {
     request: ask,
-    prompt: (url, init = {}) =>
-      options.proxies || kept.isUnsuited(url)
-        ? ask(url, init)
-        : kept.get(url, { headers: headersOf(init), signal: init.signal }),
+    async prompt(url, init = {}) {
+      if (options.proxies || kept.isUnsuited(url)) return ask(url, init);
+      try {
+        return await kept.get(url, { headers: headersOf(init), signal: init.signal });
+      } catch (error) {
+        // A host whose framing is not plain was found out by this answer: the general client reads it.
+        if (init.signal?.aborted || !kept.isUnsuited(url)) throw error;
+        return ask(url, init);
+      }
+    },
     stream: (url, init = {}) =>
       openStream(url, {
         headers: headersOf(init),
