@@ -222,6 +222,7 @@ export function createCache(options: {
       if (wanted > limitBytes) await evict(wanted - limitBytes * LOW_WATER, 'size', sparing);
     }
     const short = await shortOfDisk();
+    if (short <= 0) return;
     // What would not fit an empty disk either is left to the disk to refuse: nothing goes for it.
     if (more > 0 && short > sum((await candidates()).map((one) => one.bytes))) return;
     await evict(short, 'disk', sparing);
