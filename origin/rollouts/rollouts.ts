@@ -157,6 +157,15 @@ export async function createRollouts(options: {
     return true;
   };
 
+  /** How often nodes report, so that all who fetch stay below what this origin wants; counted by the tick. */
+  let reportSeconds = 1;
+  const countFetching = (): void => {
+    let fetching = 0;
+    for (const rollout of active())
+      for (const { state } of rollout.nodes.values()) if (state === 'fetching') fetching += 1;
+    reportSeconds = Math.min(30, Math.max(1, fetching / REPORTS_PER_SECOND));
+  };
+
   /** Looks once, in a later turn, whose orders changed. */
   const wake = (): void => {
     if (woken || closed) return;
@@ -225,18 +234,13 @@ export async function createRollouts(options: {
       for (const map of [shares, unsaved, samples]) map.delete(old.id);
       store.forget(old).catch(complain);
     }
+    countFetching();
     for (const id of nodes.takeForgotten()) store.forgetNode(id).catch(complain);
     flush().catch(complain);
   };
   const timer = setInterval(tick, TICK_MS);
+  countFetching();
   for (const rollout of giving()) setShare(rollout);
-
-  const reportSeconds = (): number => {
-    let fetching = 0;
-    for (const rollout of active())
-      for (const { state } of rollout.nodes.values()) if (state === 'fetching') fetching += 1;
-    return Math.min(30, Math.max(1, fetching / REPORTS_PER_SECOND));
-  };
 
   /** A node that was not known when a rollout began, and is one of those that it is for. */
   const join = (id: string): void => {
@@ -329,7 +333,7 @@ export async function createRollouts(options: {
       waiting.get(node)?.answer();
       const answerNow = (): OrdersAnswer => {
         const orders = ordersOf(node);
-        return { version: versionOf(orders), reportSeconds: reportSeconds(), orders };
+        return { version: versionOf(orders), reportSeconds, orders };
       };
       const first = answerNow();
       if (first.version !== said.known) return first;
@@ -365,7 +369,7 @@ export async function createRollouts(options: {
         const { nodes: changed } = apply(rollout, { kind: 'report', node, report, at });
         if (changed.length > 0 && report.state !== 'fetching') outcomes.inc({ result: report.state });
       }
-      return { reportSeconds: reportSeconds() };
+      return { reportSeconds };
     },
     release() {
       closed = true;
