@@ -13,7 +13,7 @@ import { z } from 'zod';
 import { ProblemError } from '#http';
 import { isManifestMediaType, isRegistryHost } from '#oci';
 import { bodyOf } from './body.ts';
-import type { Rollout } from './machine.ts';
+import { isFinal, type Rollout } from './machine.ts';
 import type { Rollouts } from './rollouts.ts';
 import type { Triggers } from './triggers.ts';
 import { nodeViews } from './view.ts';
@@ -110,7 +110,7 @@ function withSmallLetters(value: unknown): unknown {
 function jobView(rollout: Rollout, rollouts: Rollouts) {
   const { createdAt, endedAt, phase, reason, image } = rollout;
   const nodes = nodeViews(rollout, rollouts.nodes, Date.now()).slice(0, MAX_TASKS);
-  const ended = phase === 'done' || phase === 'failed' || phase === 'cancelled';
+  const ended = isFinal(rollout);
   const done = nodes.filter(({ state }) => state === 'done');
   const state = !ended ? 'PENDING' : phase === 'done' && done.length > 0 ? 'SUCCESS' : 'FAILURE';
   const task = ({ name }: { readonly name: string }) => ({ url: image, hostname: name, ip: '' });
