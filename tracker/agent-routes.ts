@@ -14,7 +14,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Guard } from '#cluster';
-import { formatHostPort, ProblemError, readBody } from '#http';
+import { formatHostPort, ProblemError, parseJsonBody, readBody } from '#http';
 import { formatMultiaddr, parseMultiaddr } from '#multiaddr';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import type { AgentRefusal, AgentSelf, Agents } from './agents.ts';
@@ -137,7 +137,7 @@ export function registerAgents(
       reply.header('retry-after', RETRY_AFTER_SECONDS);
       throw new ProblemError(503, 'Service Unavailable', 'too many inventories at once; try again');
     }
-    const { blobs, sequence, ...said } = parse(inventory, await read(request));
+    const { blobs, sequence, ...said } = parseJsonBody(await read(request), inventory);
     check();
     check(said.peer?.peerId);
     done(agents.put(peerId, remoteIp(request), selfOf(said), blobs, sequence));
@@ -147,7 +147,7 @@ export function registerAgents(
   app.patch<Params>('/api/v1/agents/:peerId', async (request) => {
     const peerId = parsePeerId(request.params.peerId);
     const check = await speaks(request, peerId);
-    const changed = parse(change, await read(request));
+    const changed = parseJsonBody(await read(request), change);
     check();
     done(agents.patch(peerId, remoteIp(request), changed));
     return lease;
@@ -196,20 +196,6 @@ function parsePeerId(text: string): string {
 
 function remoteIp(request: FastifyRequest): string {
   return plainIp(request.raw.socket.remoteAddress ?? '');
-}
-
-function parse<T>(schema: z.ZodType<T>, body: Buffer): T {
-  let value: unknown;
-  try {
-    value = JSON.parse(body.toString('utf8'));
-  } catch {
-    throw new ProblemError(400, 'Bad Request', 'the body is not JSON');
-  }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.join('.') ?? '';
-  throw new ProblemError(400, 'Bad Request', `${where === '' ? 'the body' : where}: ${issue?.message ?? ''}`);
 }
 
 /** Reads bodies while all that are being read fit the memory that they may take. */

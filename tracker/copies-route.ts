@@ -9,7 +9,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Guard } from '#cluster';
-import { ProblemError, readBody } from '#http';
+import { ProblemError, parseJsonBody, readBody } from '#http';
 import { type InfoHash, parseInfoHash } from '#torrent';
 import type { AgentRecord, Agents } from './agents.ts';
 import { plainIp } from './ip.ts';
@@ -41,7 +41,8 @@ export function registerCopies(
       throw new ProblemError(404, 'Not Found', 'no agent with this peer id has a lease here');
     }
     const [nearest] = zones.levels(agent.zone);
-    const counts = parse(body).map((infoHash) => count(agents, agent, infoHash, nearest));
+    const blobs: readonly InfoHash[] = parseJsonBody(body, question).blobs;
+    const counts = blobs.map((infoHash) => count(agents, agent, infoHash, nearest));
     return { zone: counts.map(({ zone }) => zone), all: counts.map(({ all }) => all) };
   });
 }
@@ -60,18 +61,6 @@ function count(
       ? holders.size
       : holders.placeOfRank(nearest.to) - holders.placeOfRank(nearest.from);
   return { zone: inZone - own, all: holders.size - own };
-}
-
-function parse(body: Buffer): readonly InfoHash[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(body.toString('utf8'));
-  } catch {
-    throw new ProblemError(400, 'Bad Request', 'the body is not JSON');
-  }
-  const result = question.safeParse(value);
-  if (result.success) return result.data.blobs;
-  throw new ProblemError(400, 'Bad Request', `blobs: ${result.error.issues[0]?.message ?? 'wrong'}`);
 }
 
 async function bodyOf({ raw }: FastifyRequest): Promise<Buffer> {

@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { duration } from '#config';
-import { isFromHere, ProblemError, readBody } from '#http';
+import { isFromHere, ProblemError, parseJsonBody, readBody } from '#http';
 import type { Metrics } from '#telemetry';
 import { type Budget, type BudgetState, DIRECTIONS, type Direction } from './budget.ts';
 import type { OpenBudget } from './kept.ts';
@@ -48,24 +48,10 @@ export function registerLimits(
     }
     const bytes = await readBody(request.raw, MAX_BODY_BYTES);
     if (bytes === undefined) throw new ProblemError(413, 'Content Too Large', 'the body is too long');
-    await budget.keep(after(budget.state, parse(bytes), Date.now()));
+    await budget.keep(after(budget.state, parseJsonBody(bytes, bodySchema), Date.now()));
     request.log.info({ limits: budget.limits }, 'limits were set');
     return answer();
   });
-}
-
-function parse(bytes: Buffer): z.output<typeof bodySchema> {
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString('utf8'));
-  } catch {
-    throw new ProblemError(400, 'Bad Request', 'the body is not JSON');
-  }
-  const body = bodySchema.safeParse(json);
-  if (body.success) return body.data;
-  const [issue] = body.error.issues;
-  const where = issue?.path.join('.') ?? '';
-  throw new ProblemError(400, 'Bad Request', `${where === '' ? '' : `${where}: `}${issue?.message ?? ''}`);
 }
 
 /** The state when this was asked for at `at`. */

@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import type { Guard } from '#cluster';
-import { ProblemError, readBody } from '#http';
+import { ProblemError, parseJsonBody, readBody } from '#http';
 
 const MAX_BODY_BYTES = 64 * 1024;
 const DEADLINE_MS = 10_000;
@@ -13,15 +13,5 @@ export async function bodyOf<T>(request: FastifyRequest, schema: z.ZodType<T>, g
   const body = await readBody(request.raw, MAX_BODY_BYTES).finally(() => clearTimeout(late));
   if (body === undefined) throw new ProblemError(413, 'Content Too Large', `at most ${MAX_BODY_BYTES} bytes`);
   guard?.checkBody(request.raw, body);
-  let value: unknown;
-  try {
-    value = JSON.parse(body.toString('utf8'));
-  } catch {
-    throw new ProblemError(400, 'Bad Request', 'the body is not JSON');
-  }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  const where = issue?.path.join('.') || 'the body';
-  throw new ProblemError(400, 'Bad Request', `${where}: ${issue?.message ?? ''}`);
+  return parseJsonBody(body, schema);
 }

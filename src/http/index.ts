@@ -4,7 +4,7 @@
  * deadlines, the request id passed on).
  */
 
-export { readBody, receiveBody } from './body.ts';
+export { parseJsonBody, readBody, receiveBody } from './body.ts';
 export {
   createHttpClient,
   type HttpClient,
