@@ -6,6 +6,9 @@
 import type { BlobStore } from '#blobs';
 import {
   type Digest,
+  hostPlatform,
+  imageFor,
+  imagesOf,
   isIndexMediaType,
   MANIFEST_MEDIA_TYPES,
   type Manifest,
@@ -164,25 +167,10 @@ async function manifestsOf(
 }
 
 function choose(entries: readonly ManifestDescriptor[], wanted: readonly string[]): ManifestDescriptor[] {
-  const images = entries.filter(({ platform }) => platform !== undefined && platform.os !== 'unknown');
+  const images = imagesOf(entries);
   if (wanted.includes('all')) return images;
-  const platforms = wanted.length > 0 ? wanted : [ownPlatform()];
-  const chosen = platforms.map((platform) => {
-    const [os, architecture, variant] = platform.split('/');
-    return images.find(
-      ({ platform: own }) =>
-        own?.os === os &&
-        own?.architecture === architecture &&
-        (variant === undefined || own?.variant === variant),
-    );
-  });
-  const found = chosen.filter((entry) => entry !== undefined);
+  const platforms = wanted.length > 0 ? wanted : [hostPlatform()];
+  const found = platforms.flatMap((platform) => imageFor(images, platform) ?? []);
   if (found.length > 0) return [...new Set(found)];
   throw new OciError('MANIFEST_UNKNOWN', `the image has no ${platforms.join(', ')}`);
-}
-
-/** In the words of the image specification. */
-function ownPlatform(): string {
-  const names: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
-  return `linux/${names[process.arch] ?? process.arch}`;
 }

@@ -1,5 +1,5 @@
 import { optional, path, string, url, withDefault } from '#config';
-import { formatImageReference, type ImageReference, OciError, parseImageReference } from '#oci';
+import { formatImageReference, hostPlatform, type ImageReference, OciError, parseImageReference } from '#oci';
 import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
 import { EXIT_DONE } from './exit.ts';
@@ -7,7 +7,7 @@ import { pullImage } from './image.ts';
 import { openLayout } from './layout.ts';
 import { loginOf, loginOptions, loginSwitches } from './login.ts';
 import { createProgress } from './progress.ts';
-import { hostPlatform, openRegistry } from './registry.ts';
+import { openRegistry } from './registry.ts';
 import { formatBytes, formatRate, formatSeconds } from './text.ts';
 
 /** `linux/amd64` or `linux/arm/v7`. */

@@ -11,6 +11,8 @@ import {
   digestOf,
   digestOfHex,
   type ImageReference,
+  imageFor,
+  imagesOf,
   isIndexMediaType,
   MANIFEST_MEDIA_TYPES,
   MAX_MANIFEST_BYTES,
@@ -211,16 +213,8 @@ function reasonIn(body: string): string {
 
 /** Chooses an image of an index. `platform` is `os/arch[/variant]`. */
 function choosePlatform(manifest: Manifest, platform: string): ManifestDescriptor {
-  const [os, architecture, variant] = platform.split('/');
-  const images = manifest.manifests.filter(
-    (entry) => entry.platform !== undefined && entry.platform.os !== 'unknown',
-  );
-  const found = images.find(
-    ({ platform: own }) =>
-      own?.os === os &&
-      own?.architecture === architecture &&
-      (variant === undefined || own?.variant === variant),
-  );
+  const images = imagesOf(manifest.manifests);
+  const found = imageFor(images, platform);
   if (found) return found;
   const names = images.map(({ platform: own }) =>
     [own?.os, own?.architecture, own?.variant].filter(Boolean).join('/'),
@@ -228,12 +222,6 @@ function choosePlatform(manifest: Manifest, platform: string): ManifestDescripto
   throw new CommandError(
     `the image has no ${platform}; choose with --platform: ${names.join(', ') || 'none is named in its index'}`,
   );
-}
-
-/** The platform of this machine, in the words of the image specification. */
-export function hostPlatform(): string {
-  const names: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
-  return `linux/${names[process.arch] ?? process.arch}`;
 }
 
 /** Follows an index to the image of one platform. */

@@ -26,6 +26,7 @@ export {
   parseManifest,
 } from './manifest.ts';
 export { type DistributionPath, parseDistributionPath } from './paths.ts';
+export { hostPlatform, imageFor, imagesOf } from './platform.ts';
 export { type ByteRange, closedRangeLength, parseRange } from './range.ts';
 export {
   formatImageReference,

@@ -1,8 +1,8 @@
 /** One measured pull through an agent: time, and where the agent took the bytes from (its /metrics). */
 import { createHttpClient } from '#http';
-import { parseImageReference } from '#oci';
+import { hostPlatform, parseImageReference } from '#oci';
 import { pullImage } from '../image.ts';
-import { hostPlatform, openRegistry } from '../registry.ts';
+import { openRegistry } from '../registry.ts';
 import { formatBytes, formatRate, formatSeconds, formatTable } from '../text.ts';
 import { sumSamples } from './metrics-text.ts';
 

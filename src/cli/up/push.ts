@@ -6,9 +6,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { Readable, Transform } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import { createHttpClient, type HttpClient, type HttpResponse } from '#http';
-import { type Digest, sha256DigestOf, toSha256Digest } from '#oci';
+import { type Digest, hostPlatform, sha256DigestOf, toSha256Digest } from '#oci';
 import { CommandError } from '../errors.ts';
-import { hostPlatform } from '../registry.ts';
 import { type SampleLayer, sampleLayers } from './sample-image.ts';
 
 interface PushedLayer {
