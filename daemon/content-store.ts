@@ -4,11 +4,11 @@
  * finds out what containerd has collected. See src/blobs/sharing.ts for how, docs/decisions/0064 for why.
  */
 import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { DownloadStore, SharedAs } from '#blobs';
 import { createBoundedMap } from '#bounded';
 import { type Digest, digestAlgorithm, digestHex } from '#oci';
 import type { Logger } from '#telemetry';
+import { createPause } from '#waiting';
 import type { Cache } from './cache.ts';
 import type { Pins } from './pins.ts';
 
@@ -44,16 +44,7 @@ export function startSharing(options: {
   const waiting = new Map<Digest, { at: number; looks: number }>();
   /** Counted as shared. */
   const done = createBoundedMap<Digest, true>(MOST_WAITING);
-  let wake = (): void => undefined;
-
-  /** Ends sooner when a blob was used. */
-  async function pause(ms: number): Promise<void> {
-    const woken = new AbortController();
-    wake = () => woken.abort();
-    const signal = AbortSignal.any([stop.signal, woken.signal]);
-    await delay(ms, undefined, { signal, ref: false }).catch(() => undefined);
-    stop.signal.throwIfAborted();
-  }
+  const pause = createPause();
 
   async function share(digest: Digest): Promise<boolean> {
     if (cache.inUse(digest)) return false;
@@ -108,7 +99,9 @@ export function startSharing(options: {
         sweepAt = performance.now() + SWEEP_MS;
       }
       const pauseMs = waiting.size > 0 ? STEP_MS : Math.max(0, sweepAt - performance.now());
-      await pause(pauseMs);
+      // Ends sooner when a blob was used.
+      await pause.wait(pauseMs, stop.signal);
+      stop.signal.throwIfAborted();
     }
   }
   const ended = run().catch((error: unknown) => {
@@ -119,7 +112,7 @@ export function startSharing(options: {
     used(digest) {
       if (waiting.size >= MOST_WAITING) return;
       waiting.set(digest, { at: performance.now() + LOOKS_MS[0], looks: 0 });
-      wake();
+      pause.wake();
     },
     async close() {
       stop.abort();

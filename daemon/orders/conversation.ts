@@ -15,8 +15,8 @@ import {
   reportsAnswer,
 } from '#orders';
 import type { Logger } from '#telemetry';
+import { backoffMs, createPause, createTurnstile } from '#waiting';
 import type { Task } from './task.ts';
-import { createTurnstile } from './turnstile.ts';
 
 export interface Conversation {
   /** Shares of the rates of what is fetched now; null: one without a limit. */
@@ -152,10 +152,9 @@ export function converse(options: {
         if (here || failures === 1) log.debug({ origin: options.origin, reason: String(error) }, 'no orders');
         here = false;
         known = UNKNOWN;
-        const full = Math.min(MOST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(failures - 1, 10));
-        pauseMs = full / 2 + (Math.random() * full) / 2;
+        pauseMs = backoffMs(failures, FIRST_BACKOFF_MS, MOST_BACKOFF_MS);
       }
-      await turnstile.pause(pauseMs, stop.signal);
+      await createPause().wait(pauseMs, stop.signal);
     }
   };
 
@@ -175,7 +174,7 @@ export function converse(options: {
       } catch (error) {
         if (stop.signal.aborted) return;
         log.debug({ origin: options.origin, reason: String(error) }, 'no report');
-        await turnstile.pause(FIRST_BACKOFF_MS, stop.signal);
+        await createPause().wait(FIRST_BACKOFF_MS, stop.signal);
       }
       if (untold.size > 0) turnstile.open();
     }

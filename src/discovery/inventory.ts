@@ -11,9 +11,9 @@ import type { HttpClient } from '#http';
 import { formatMultiaddr } from '#multiaddr';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
+import { backoffMs, createPause } from '#waiting';
 import { isReachable, type Self, UNREACHABLE_PORT } from './announce.ts';
 import { type JsonBody, jsonWithLists } from './json-body.ts';
-import { backoffMs, createPause } from './pause.ts';
 
 export interface InventoryTiming {
   /** How long changes are gathered before they are told. */

@@ -6,8 +6,8 @@
 import type { PeerAddress } from '#swarm';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
+import { backoffMs, createPause } from '#waiting';
 import type { Announce, AnnounceTarget, Answer } from './announce.ts';
-import { backoffMs, createPause } from './pause.ts';
 import type { Membership } from './port.ts';
 
 export interface AnnounceTiming {

@@ -13,7 +13,7 @@ import type { Digest } from '#oci';
 import type { Overlay, PeerAddress } from '#swarm';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
-import { createPause } from './pause.ts';
+import { createPause } from '#waiting';
 import type { Discovery, Membership } from './port.ts';
 
 interface OverlayTiming {

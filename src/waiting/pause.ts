@@ -1,8 +1,6 @@
-/** Waiting that can be ended early, and how long to wait for a tracker that is down. */
-
-/** Resolves after `ms`, or as soon as the signal aborts or `wake` is called; never rejects. */
+/** Resolves after `ms` (undefined: never by itself), or as soon as the signal aborts or `wake` is called; never rejects. */
 export interface Pause {
-  wait(ms: number, signal: AbortSignal): Promise<void>;
+  wait(ms: number | undefined, signal: AbortSignal): Promise<void>;
   wake(): void;
 }
 
@@ -18,7 +16,7 @@ export function createPause(): Pause {
           end = undefined;
           resolve();
         };
-        const timer = setTimeout(done, ms);
+        const timer = ms === undefined ? undefined : setTimeout(done, ms);
         signal.addEventListener('abort', done);
         end = done;
       });
@@ -29,7 +27,7 @@ export function createPause(): Pause {
 
 /**
  * Doubles with each failure up to `mostMs`; the jitter keeps a thousand agents from coming back
- * to a restarted tracker in the same moment.
+ * to a restarted origin in the same moment.
  */
 export function backoffMs(failures: number, firstMs: number, mostMs: number): number {
   const full = Math.min(mostMs, firstMs * 2 ** Math.min(failures - 1, 16));
