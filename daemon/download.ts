@@ -14,6 +14,7 @@ import { type Digest, OciError } from '#oci';
 import type { PeerAddress, PieceSource, PieceStore, Swarm, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
 import { FIRST_LEAF_BYTES, type MetainfoCatalog, pieceCount, type Torrent } from '#torrent';
+import type { Accounts, Tally } from './accounts/index.ts';
 import { createBeginning } from './beginning.ts';
 import type { Cache } from './cache.ts';
 import type { FallbackLimits } from './fallback-policy.ts';
@@ -25,6 +26,8 @@ import type { PullAccount } from './pull-account.ts';
 import type { Repository } from './repository.ts';
 import type { TorrentFeed } from './torrent-feed.ts';
 
+const COUNT_EACH_MS = 1_000;
+
 /** What every download works with. */
 export interface DownloadContext {
   readonly store: DownloadStore;
@@ -34,6 +37,7 @@ export interface DownloadContext {
   readonly origin: OriginClient;
   readonly cache: Cache;
   readonly metrics: AgentMetrics;
+  readonly accounts: Accounts;
   readonly limits: FallbackLimits;
   readonly log: Logger;
 }
@@ -85,6 +89,7 @@ export async function startDownload(
   const { digest, infoHash } = metainfo;
   const log = context.log.child({ digest, reqId: request.requestId });
   const startedAt = performance.now();
+  const tally = context.accounts.of(request.repository, digest);
   const room = await cache.reserve(digest, metainfo.length);
   const partial = await openPartial(context, metainfo).catch((error: unknown) => {
     room.release(0);
@@ -125,6 +130,7 @@ export async function startDownload(
     const swarmDownload = swarm.download({ metainfo, store: timedWrites(partial, account) });
     swarmDownload.completed.catch(() => undefined);
     exchange = swarmDownload;
+    const received = countReceived(swarmDownload, tally);
     const peers = originPeers(metainfo);
     const known = new Set<string>();
     const membership = discovery.join({
@@ -163,9 +169,11 @@ export async function startDownload(
       followers,
       beginning,
       knownPeers: () => known.size,
+      tally,
     });
     swarmDownload.onPiece((piece, source) => {
       watching.pieceArrived(source);
+      received.look();
       const bytes = Math.min(metainfo.pieceLength, metainfo.length - piece * metainfo.pieceLength);
       account.arrived(source, bytes, performance.now());
       if (piece === 0) beginning.end();
@@ -179,6 +187,7 @@ export async function startDownload(
       throw error;
     } finally {
       await watching.stop();
+      received.end();
     }
   }
 
@@ -204,6 +213,7 @@ export async function startDownload(
     state = 'complete';
     account.complete(performance.now());
     metrics.blobFetched((performance.now() - startedAt) / 1000);
+    tally.cached(performance.now() - startedAt);
     log.info({ size: metainfo.length, ...swarmDownload.stats() }, 'blob complete');
     // Of a draft every hash is known by now: from here on it is a blob like any other.
     const whole = feed.whole();
@@ -290,6 +300,30 @@ async function openPartial(context: DownloadContext, metainfo: Torrent): Promise
     if (!isNoSpace(error) || !(await context.cache.makeRoom(metainfo.length))) throw error;
     return context.store.openPartial(metainfo);
   }
+}
+
+/** What the swarm brought, wasted bytes too, as origins count what they send: looked at now and then, and at the end. */
+function countReceived(
+  swarmDownload: SwarmDownload,
+  tally: Tally,
+): { readonly look: () => void; readonly end: () => void } {
+  let counted = { bytesFromPeers: 0, bytesFromOrigin: 0 };
+  let lookedAt = performance.now();
+  const end = (): void => {
+    const stats = swarmDownload.stats();
+    tally.fetched('peer', stats.bytesFromPeers - counted.bytesFromPeers);
+    tally.fetched('originSwarm', stats.bytesFromOrigin - counted.bytesFromOrigin);
+    counted = stats;
+  };
+  return {
+    end,
+    look() {
+      const now = performance.now();
+      if (now - lookedAt < COUNT_EACH_MS) return;
+      lookedAt = now;
+      end();
+    },
+  };
 }
 
 /** The same pieces; how long each takes to be written is told to the account. */

@@ -8,6 +8,7 @@ import { OciError } from '#oci';
 import type { PieceSource, SwarmDownload } from '#swarm';
 import type { Logger } from '#telemetry';
 import { knownPieces, pieceCount, type Torrent } from '#torrent';
+import type { Tally } from './accounts/index.ts';
 import type { Beginning } from './beginning.ts';
 import {
   decide,
@@ -49,6 +50,7 @@ interface AskedRun {
 export function watchProgress(options: {
   readonly origin: OriginClient;
   readonly metrics: AgentMetrics;
+  readonly tally: Tally;
   readonly limits: FallbackLimits;
   readonly log: Logger;
   readonly repository: Repository;
@@ -145,6 +147,7 @@ export function watchProgress(options: {
       onBytes: (bytes) => {
         lastByteAt = performance.now();
         options.metrics.fetchedOverHttp(bytes);
+        options.tally.fetched('originHttp', bytes);
       },
     });
   }

@@ -35,6 +35,8 @@ export function createResolver(options: {
   readonly staleTagsMs: number;
   /** Told of each image manifest that came from an origin: its blobs are about to be asked for. */
   readonly onImage: (repository: Repository, manifest: Manifest) => void;
+  /** Told of each manifest that somebody asked for and gets. */
+  readonly onAsked: (repository: Repository, manifest: CachedManifest) => void;
   /** Told of each manifest that has come. */
   readonly onManifest?: ((digest: Digest) => void) | undefined;
   readonly rights: Pick<Rights, 'mayPull' | 'granted' | 'cover' | 'mayStill'>;
@@ -160,6 +162,7 @@ export function createResolver(options: {
   return {
     async resolve(repository, reference, ask) {
       const resolved = await find(repository, reference, ask);
+      options.onAsked(repository, resolved);
       if (ask.as) rights.cover(ask.as, repository, resolved);
       return resolved;
     },

@@ -7,6 +7,7 @@ import type { BlobStore } from '#blobs';
 import type { Discovery } from '#discovery';
 import { type Digest, OciError } from '#oci';
 import { createMetainfo, type MetainfoCatalog } from '#torrent';
+import type { Accounts } from './accounts/index.ts';
 import type { Cache } from './cache.ts';
 import { isNoSpace } from './download.ts';
 import { SMALL_BLOB_BYTES } from './metainfo-source.ts';
@@ -23,6 +24,7 @@ export async function fetchSmallBlob(
     readonly origin: OriginClient;
     readonly cache: Cache;
     readonly metrics: AgentMetrics;
+    readonly accounts: Accounts;
   },
   repository: Repository,
   digest: Digest,
@@ -32,6 +34,8 @@ export async function fetchSmallBlob(
   const startedAt = performance.now();
   const bytes = await context.origin.smallBlob(repository, digest, SMALL_BLOB_BYTES, ask);
   metrics.fetchedOverHttp(bytes.length);
+  const tally = context.accounts.of(repository, digest);
+  tally.fetched('originHttp', bytes.length);
   const room = await cache.reserve(digest, bytes.length).catch((error: unknown) => {
     // The client has its bytes, whether they can be kept or not.
     if (error instanceof OciError && error.code === 'UNAVAILABLE') return undefined;
@@ -47,6 +51,7 @@ export async function fetchSmallBlob(
     room.release(0);
   }
   metrics.blobFetched((performance.now() - startedAt) / 1000);
+  tally.cached(performance.now() - startedAt);
   if (bytes.length > 0) {
     const pieces = createHash('sha1').update(bytes).digest();
     const metainfo = createMetainfo({ digest, length: bytes.length, pieces });

@@ -32,6 +32,7 @@ import {
 } from '#swarm';
 import type { Logger, Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
+import { openAccounts } from './accounts/index.ts';
 import { type BudgetConfig, exposeLimits, openBudget, registerLimits, swarmRates } from './budget/index.ts';
 import { registerCache } from './cache-routes.ts';
 import { setUpCache } from './cache-setup.ts';
@@ -316,6 +317,7 @@ export async function startAgent(
       : parts.adopt(startSharing({ store, cache, pins, ready, onShared: counters.shared, log }), (it) =>
           it.close(),
         );
+  const accounts = parts.adopt(await openAccounts({ db, log }), (it) => it.close());
   const pulls = createPulls();
   const metainfos = createMetainfoSource({ origin, catalog, store, log });
   const serves = createServes();
@@ -328,6 +330,7 @@ export async function startAgent(
       origin,
       cache,
       metrics: counters,
+      accounts,
       limits: { ...DEFAULT_LIMITS, ...config.fallback },
       mostDownloads: config.maxDownloads ?? MAX_DOWNLOADS,
       log,
@@ -347,6 +350,7 @@ export async function startAgent(
     createLazyReads({
       origin,
       metrics: counters,
+      accounts,
       limits: { ...DEFAULT_LAZY, ...config.lazy },
       sizeHint: metainfos.sizeHint,
       fetchWhole: (repository, digest) => downloads.open(repository, digest, {}),
@@ -360,6 +364,7 @@ export async function startAgent(
     staleTagsMs,
     members: asks,
     onImage: downloads.expect,
+    onAsked: accounts.asked,
     onManifest: (digest) => trackerless?.holdManifest(digest),
     rights,
     log,
@@ -390,6 +395,7 @@ export async function startAgent(
     rights,
     serves,
     metrics: counters,
+    accounts,
     mostRequests: config.maxRequests ?? MAX_REQUESTS,
   });
   registerStatus(server.app, {
@@ -403,6 +409,7 @@ export async function startAgent(
   // What the first client would wait for otherwise.
   void openness.open();
   const address = await server.start();
+  accounts.tell({ origins, node: identity.peerId, http });
   parts.adopt(
     takeOrders({
       ...{ origins, http, zone: config.zone, node: identity.peerId, name: config.nodeName ?? hostname() },

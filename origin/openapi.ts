@@ -1,15 +1,10 @@
 /** The OpenAPI document of `/api/v1`. It names what exists; `/v2` is the OCI distribution API's own. */
+
+import { accountPaths } from './accounts/openapi.ts';
+import { json, problem } from './openapi-parts.ts';
 import { swarmPaths } from './openapi-swarms.ts';
 import { rolloutPaths } from './rollouts/openapi.ts';
 
-const problem = (description: string) => ({
-  description,
-  content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-});
-const json = (description: string, schema: object) => ({
-  description,
-  content: { 'application/json': { schema } },
-});
 const text = { type: 'string' } as const;
 const count = { type: 'integer', minimum: 0 } as const;
 const hostPort = { type: 'string', description: 'HOST:PORT' } as const;
@@ -166,6 +161,7 @@ export const openApiDocument = {
     },
     ...swarmPaths,
     ...rolloutPaths,
+    ...accountPaths,
     '/api/v1/agents/{peerId}': {
       put: {
         ...join,

@@ -27,6 +27,7 @@ import {
   withDefault,
 } from '#config';
 import { accessConfig, accessOptions } from './access/options.ts';
+import { accountOptions } from './accounts/options.ts';
 import { collectionConfig, collectionOptions } from './collection/options.ts';
 import type { OriginConfig } from './index.ts';
 import { triggerConfig, triggerOptions } from './rollouts/options.ts';
@@ -89,6 +90,7 @@ export const originOptions = defineOptions({
   ...upstreamOptions,
   ...accessOptions,
   ...collectionOptions,
+  ...accountOptions,
   ...storageOptions,
   ...listenerOptions,
   'log.level': logLevel,
@@ -124,6 +126,7 @@ export function originConfig(values: Values<typeof originOptions>): OriginConfig
     ...(access && { access }),
     collection: collectionConfig(values),
     triggers: triggerConfig(values),
+    keepAccountsMs: values['report.keep'],
     ...(tls && { tls }),
     ...(values.admission !== undefined && { admission: values.admission }),
     ...(clusterKeyFile !== undefined && { clusterKeyFile }),

@@ -4,6 +4,7 @@ import type { Metrics } from '#telemetry';
 export interface Payload {
   count(direction: 'in' | 'out', via: 'http' | 'swarm', bytes: number): void;
   totals(): { in: number; out: number };
+  sent(): { readonly http: number; readonly swarm: number };
 }
 
 export function createPayload(metrics: Metrics): Payload {
@@ -18,11 +19,14 @@ export function createPayload(metrics: Metrics): Payload {
   });
   const sums = { in: both('in'), out: both('out') };
   const totals = { in: 0, out: 0 };
+  const sent = { http: 0, swarm: 0 };
   return {
     count(direction, via, bytes) {
       sums[direction][via](bytes);
       totals[direction] += bytes;
+      if (direction === 'out') sent[via] += bytes;
     },
     totals: () => ({ ...totals }),
+    sent: () => ({ ...sent }),
   };
 }

@@ -12,6 +12,7 @@ import type { Logger, Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
 import { createTracker } from '#tracker';
 import { type AccessConfig, openAccess } from './access/index.ts';
+import { openLedger, registerAccounts, tagsOf } from './accounts/index.ts';
 import { createAddresses } from './addresses.ts';
 import { registerApi } from './api.ts';
 import { demandKey, openCluster } from './cluster/index.ts';
@@ -42,6 +43,7 @@ import { createTorrents } from './torrents.ts';
 import { checkExposure, createUpstreams, type UpstreamConfig } from './upstream/index.ts';
 
 const MEMBERSHIP_MS = 3_600_000;
+const KEEP_ACCOUNTS_MS = 400 * 24 * 3_600_000;
 /** Some thousand manifests. */
 const RECENT_MANIFEST_BYTES = 16 * 1024 * 1024;
 
@@ -74,6 +76,8 @@ export interface OriginConfig {
   readonly upstreams?: readonly UpstreamConfig[] | undefined;
   /** What begins prefetches beside commands; by default nothing. */
   readonly triggers?: TriggerConfig;
+  /** How long the sums of agents' accounts are kept. Default 400 days. */
+  readonly keepAccountsMs?: number;
   /** Garbage collection; what is left out is as without options: on, no policies. */
   readonly collection?: Partial<CollectionConfig>;
   /** Who takes part in the swarm; by default everybody while every listener is on the loopback, else members. */
@@ -257,6 +261,20 @@ export async function startOrigin(
     }),
     (it) => it.close(),
   );
+  const repositoryOf = async (name: string): Promise<string | undefined> => {
+    for (const each of repositoriesOf(name)) {
+      if (await metadata.hasRepository(parseRepositoryName(each))) return each;
+    }
+    return undefined;
+  };
+  const ledger = parts.adopt(
+    await openLedger({
+      ...{ db, repositoryOf, log },
+      keepMs: config.keepAccountsMs ?? KEEP_ACCOUNTS_MS,
+      sentNow: payload.sent,
+    }),
+    (it) => it.close(),
+  );
   const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
   let address = config.listen;
   const addresses = createAddresses({
@@ -280,6 +298,10 @@ export async function startOrigin(
   access.register(http.app);
   tracker.register(http.app);
   registerRollouts(http.app, rollouts, { guard: cluster?.guard });
+  registerAccounts(http.app, ledger, {
+    ...{ guard: cluster?.guard, repositoryOf },
+    tagsOf: (repository) => tagsOf(metadata, repository),
+  });
   const { pushRules = [], preheatDrivers = [], preheatNodes = '*' } = config.triggers ?? {};
   const triggers = createTriggers({ rollouts, rules: pushRules, log });
   registerPreheat(http.app, { drivers: preheatDrivers, selector: preheatNodes, rollouts, triggers });

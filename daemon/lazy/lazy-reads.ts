@@ -6,6 +6,7 @@
 import type { Digest } from '#oci';
 import type { Logger } from '#telemetry';
 import type { Leaves } from '#torrent';
+import type { Accounts } from '../accounts/index.ts';
 import { forgetFirst } from '../forget-first.ts';
 import { SMALL_BLOB_BYTES } from '../metainfo-source.ts';
 import type { AgentMetrics } from '../metrics.ts';
@@ -67,6 +68,7 @@ interface OpenBlob {
 export function createLazyReads(options: {
   readonly origin: Pick<OriginClient, 'leaves' | 'blobRange'>;
   readonly metrics: Pick<AgentMetrics, 'fetchedOverHttp' | 'pieceRejected'>;
+  readonly accounts: Pick<Accounts, 'of'>;
   readonly limits: LazyLimits;
   /** The size of a blob as a manifest gave it. */
   readonly sizeHint: (digest: Digest) => number | undefined;
@@ -102,10 +104,12 @@ export function createLazyReads(options: {
 
   function fetcher(repository: Repository, leaves: Leaves): FetchRun {
     const { digest } = leaves;
+    const tally = options.accounts.of(repository, digest);
     let fetchedBytes = 0;
     let whole = false;
     const arrived = (bytes: number): void => {
       metrics.fetchedOverHttp(bytes);
+      tally.fetched('originHttp', bytes);
       fetchedBytes += bytes;
       if (whole || fetchedBytes <= limits.wholeAfterShare * leaves.length) return;
       whole = true;

@@ -2,10 +2,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobStore } from '#blobs';
 import { type ByteRange, type Digest, OciError, parseRange } from '#oci';
+import type { Accounts } from '../accounts/index.ts';
 import type { Cache } from '../cache.ts';
 import type { Downloads } from '../downloads.ts';
 import type { LazyReads } from '../lazy/index.ts';
-import type { AgentMetrics } from '../metrics.ts';
+import type { AgentMetrics, MirrorSource } from '../metrics.ts';
 import type { Repository } from '../repository.ts';
 import type { Serves } from '../serves.ts';
 import { matchesEtag } from './etag.ts';
@@ -17,12 +18,26 @@ export interface BlobContext {
   readonly lazy: LazyReads;
   readonly serves: Serves;
   readonly metrics: AgentMetrics;
+  readonly accounts: Accounts;
 }
 
 export interface Exchange {
   readonly repository: Repository;
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
+}
+
+/** Counts what a client took of a blob: in the metrics, and in the account of its image. */
+export function counterOf(
+  { metrics, accounts }: BlobContext,
+  repository: Repository,
+  digest: Digest,
+): (source: MirrorSource, bytes: number) => void {
+  const tally = accounts.of(repository, digest);
+  return (source, bytes) => {
+    metrics.mirrorBytes(source, bytes);
+    tally.served(source, bytes);
+  };
 }
 
 /** What every answer about a blob that exists carries. */

@@ -13,7 +13,7 @@ import { type Digest, OciError, parseDigest } from '#oci';
 import type { Download } from '../download.ts';
 import type { OpenedBlob } from '../downloads.ts';
 import { followBlob } from '../followed-blob.ts';
-import { type BlobContext, chooseRange, describe, type Exchange, spanOf } from './blob-answer.ts';
+import { type BlobContext, chooseRange, counterOf, describe, type Exchange, spanOf } from './blob-answer.ts';
 import { matchesEtag } from './etag.ts';
 import { answerLazily } from './lazy-blobs.ts';
 
@@ -53,8 +53,8 @@ async function answerGet(context: BlobContext, exchange: Exchange, digest: Diges
     const range = chooseRange(exchange, digest, opened.bytes.length);
     if (!range) return exchange.reply.send();
     const bytes = opened.bytes.subarray(range.start, range.end + 1);
-    context.metrics.mirrorBytes('origin', bytes.length);
     const { repository, reply } = exchange;
+    counterOf(context, repository, digest)('origin', bytes.length);
     const serve = context.serves.begin(repository, digest, 'fetch', reply.elapsedTime);
     serve.sent(bytes.length);
     serve.end();
@@ -83,11 +83,12 @@ async function answerCached(
   const { repository, reply } = exchange;
   const letGo = context.cache.use(digest);
   const serve = context.serves.begin(repository, digest, 'cache', reply.elapsedTime);
+  const count = counterOf(context, repository, digest);
   try {
     const range = chooseRange(exchange, digest, reader.size);
     if (!range) return reply.send();
     await sendBody(reply, serve.timed(reader), spanOf(range), (bytes) => {
-      context.metrics.mirrorBytes('cache', bytes);
+      count('cache', bytes);
       serve.sent(bytes);
     });
     return reply;
@@ -104,17 +105,13 @@ async function answerRunning(
   download: Download,
 ): Promise<FastifyReply> {
   const { reply } = exchange;
-  const range = chooseRange(exchange, download.metainfo.digest, download.metainfo.length);
+  const { digest } = download.metainfo;
+  const range = chooseRange(exchange, digest, download.metainfo.length);
   if (!range) return reply.send();
   const { raw } = reply;
-  const blob = followBlob(download, range.start, context.metrics.mirrorBytes);
+  const blob = followBlob(download, range.start, counterOf(context, exchange.repository, digest));
   raw.once('close', blob.close);
-  const serve = context.serves.begin(
-    exchange.repository,
-    download.metainfo.digest,
-    'fetch',
-    reply.elapsedTime,
-  );
+  const serve = context.serves.begin(exchange.repository, digest, 'fetch', reply.elapsedTime);
   const source: ByteSource = { read: blob.read, stepAt: blob.stepAt, slow: true };
   try {
     await sendBody(reply, serve.timed(source), spanOf(range), (bytes) => {
@@ -141,6 +138,7 @@ async function answerUnproved(
   const range = chooseRange(exchange, digest, size);
   if (!range) return reply.send();
   const serve = context.serves.begin(repository, digest, 'fetch', reply.elapsedTime);
+  const count = counterOf(context, repository, digest);
   const endUse = context.cache.use(digest);
   const opening = proved.then(async () => {
     const reader = await openCached(context, digest);
@@ -151,7 +149,7 @@ async function answerUnproved(
   const source: ByteSource = { read: async (at, into) => (await opening).read(at, into), slow: true };
   try {
     await sendBody(reply, serve.timed(source), spanOf(range), (bytes) => {
-      context.metrics.mirrorBytes('swarm', bytes);
+      count('swarm', bytes);
       serve.sent(bytes);
     });
   } catch {

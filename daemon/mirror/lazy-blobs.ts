@@ -10,6 +10,7 @@ import type { LazyBlob } from '../lazy/index.ts';
 import {
   type BlobContext,
   chooseRange,
+  counterOf,
   type Exchange,
   rangeHeader,
   spanOf,
@@ -40,7 +41,8 @@ export async function answerLazily(
   if (!ready) return false;
   chooseRange(exchange, digest, blob.length);
   try {
-    await sendBody(reply, blob, spanOf(range), (bytes) => context.metrics.mirrorBytes('origin', bytes));
+    const count = counterOf(context, repository, digest);
+    await sendBody(reply, blob, spanOf(range), (bytes) => count('origin', bytes));
   } catch {
     // Cut, or not begun: the client's next request, or this one, is answered by the download.
     return reply.raw.headersSent || reply.raw.destroyed;

@@ -5,6 +5,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { BlobStore } from '#blobs';
 import { type DistributionPath, OciError, parseDigest, parseDistributionPath } from '#oci';
+import type { Accounts } from '../accounts/index.ts';
 import type { Cache } from '../cache.ts';
 import type { Client } from '../client.ts';
 import { createCrowd } from '../crowd.ts';
@@ -30,6 +31,7 @@ export interface MirrorContext {
   readonly rights: Rights;
   readonly serves: Serves;
   readonly metrics: AgentMetrics;
+  readonly accounts: Accounts;
   /** Requests that are answered at once; more are refused. */
   readonly mostRequests: number;
 }

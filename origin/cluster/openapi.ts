@@ -1,12 +1,6 @@
 /** The part of the OpenAPI document that is about admission; these paths are there under `--admission token`. */
-const problem = (description: string) => ({
-  description,
-  content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-});
-const json = (description: string, schema: object) => ({
-  description,
-  content: { 'application/json': { schema } },
-});
+import { json, problem } from '../openapi-parts.ts';
+
 const object = (properties: Readonly<Record<string, object>>) => ({
   type: 'object',
   properties,

@@ -1,17 +1,11 @@
 /** The paths of rollouts in the OpenAPI document. */
+import { json, problem } from '../openapi-parts.ts';
+
 const text = { type: 'string' } as const;
 const count = { type: 'integer', minimum: 0 } as const;
 const orNull = (type: 'string' | 'integer') => ({ type: [type, 'null'] }) as const;
 const manage = { security: [{}, { basic: ['manage'] }] };
 const join = { security: [{}, { basic: ['join'] }] };
-const problem = (description: string) => ({
-  description,
-  content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-});
-const json = (description: string, schema: object) => ({
-  description,
-  content: { 'application/json': { schema } },
-});
 const body = (schema: object) => ({ required: true, content: { 'application/json': { schema } } });
 const object = (properties: object) => ({ type: 'object', properties }) as const;
 const list = (items: object) => ({ type: 'array', items }) as const;

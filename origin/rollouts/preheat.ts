@@ -12,7 +12,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { ProblemError } from '#http';
 import { isManifestMediaType, isRegistryHost } from '#oci';
-import { bodyOf } from './body.ts';
+import { bodyOf } from '../body.ts';
 import { isFinal, type Rollout } from './machine.ts';
 import type { Rollouts } from './rollouts.ts';
 import type { Triggers } from './triggers.ts';

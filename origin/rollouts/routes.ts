@@ -2,12 +2,13 @@
  * `/api/v1/rollouts`, `/api/v1/prefetch` and `/api/v1/nodes` for management, and the agents' side: orders and reports
  * (see src/orders).
  */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { Guard } from '#cluster';
 import { ProblemError } from '#http';
 import { hello, PLATFORM, reports } from '#orders';
-import { bodyOf } from './body.ts';
+import { bodyOf } from '../body.ts';
+import { speakerOf } from '../speaker.ts';
 import { isFinal } from './machine.ts';
 import type { NewRollout, Rollouts } from './rollouts.ts';
 import { headerView, nodeViews } from './view.ts';
@@ -15,8 +16,6 @@ import { parseWaves, type WaveSize } from './waves.ts';
 
 const PREFETCH_DEADLINE_S = 24 * 3_600;
 const MAX_DEADLINE_S = 30 * 24 * 3_600;
-/** An Ed25519 peer id of libp2p. */
-const NODE_ID = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/;
 
 const common = {
   image: z.string().min(1).max(1_024),
@@ -96,19 +95,8 @@ export function registerRollouts(
   }));
 
   type Params = { Params: { peerId: string } };
-  /** A member speaks for itself alone. */
-  const speaker = async (request: FastifyRequest<Params>): Promise<string> => {
-    const { peerId } = request.params;
-    if (!NODE_ID.test(peerId))
-      throw new ProblemError(400, 'Bad Request', 'a node is named by its peer id, 12D3KooW…');
-    const member = await guard?.demand(request.raw);
-    if (member !== undefined && member.peerId !== peerId) {
-      throw new ProblemError(403, 'Forbidden', 'this is another member than the one that sends this');
-    }
-    return peerId;
-  };
   app.post<Params>('/api/v1/agents/:peerId/orders', async (request) => {
-    const node = await speaker(request);
+    const node = await speakerOf(request, guard);
     const said = await bodyOf(request, hello, guard);
     const gone = new AbortController();
     const { socket } = request.raw;
@@ -122,7 +110,7 @@ export function registerRollouts(
     }
   });
   app.post<Params>('/api/v1/agents/:peerId/reports', async (request) => {
-    const node = await speaker(request);
+    const node = await speakerOf(request, guard);
     const told = await bodyOf(request, reports, guard);
     return rollouts.report(node, told.reports);
   });

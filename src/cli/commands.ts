@@ -129,6 +129,11 @@ export const commands: readonly Entry[] = [
     load: async () => (await import('./explain.ts')).explainPulls,
   },
   {
+    name: 'report',
+    line: 'show bytes by source, image and day, and what the swarm saved',
+    load: async () => (await import('./report.ts')).report,
+  },
+  {
     name: 'limits',
     line: 'show or set the rates of a running agent, and tell it of a rollout',
     load: async () => (await import('./limits.ts')).limits,

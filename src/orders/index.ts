@@ -5,11 +5,28 @@
  *
  *     POST /api/v1/agents/<node id>/orders    {"name", "zone", "known"} -> {"version", "reportSeconds", "orders"}
  *     POST /api/v1/agents/<node id>/reports   {"reports": [...]}        -> {"reportSeconds"}
+ *     POST /api/v1/agents/<node id>/accounts  {"rows": [...]}           -> {"nextSeconds", "oldestDay"}   (accounts.ts)
  *
  * An order stands in the list until its origin has a report that it is done: whichever side forgets,
  * the next conversation sets it right.
  */
 import { z } from 'zod';
+import { DIGEST } from './digest.ts';
+
+export {
+  type Account,
+  type AccountRow,
+  accounts,
+  accountsAnswer,
+  dayOf,
+  emptyAccount,
+  FETCHED,
+  MAX_ACCOUNT_ROWS,
+  MAX_IMAGES_A_DAY,
+  OPEN_DAYS,
+  SERVED,
+  storedAccount,
+} from './accounts.ts';
 
 /** The most orders that a node is given at a time. */
 export const MAX_ORDERS = 32;
@@ -19,7 +36,6 @@ export const MAX_ORDERS_BYTES = 256 * 1024;
 
 export const NODE_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/;
 export const PLATFORM = /^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9]+)?$/;
-const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 const bytes = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const seconds = z.number().min(0.05).max(3_600);
 
