@@ -156,13 +156,17 @@ export function actionBeside(route: string | undefined): OriginAction | undefine
   return JOINING.test(route) ? 'join' : 'manage';
 }
 
-/** /announce and /scrape ask for passkeys. */
+/** /announce and /scrape ask for passkeys; a node that joins, or asks as a member, shows proofs and is no user. */
 const OPEN: ReadonlySet<string> = new Set([
   '/healthz',
   '/readyz',
   '/announce',
   '/scrape',
   '/api/v1/openapi.json',
+  '/api/v1/cluster',
+  '/api/v1/cluster/join',
+  '/api/v1/cluster/renew',
+  '/api/v1/cluster/revocations',
 ]);
 const JOINING = /^\/api\/v1\/(?:agents|torrents)\/:/;
 

@@ -76,6 +76,23 @@ t.test('with users: metainfo for members and users, for each no more than it may
   );
 });
 
+t.test('with users: a node joins with its token alone, and pulls what everybody may', async (t) => {
+  const { cluster, origin } = await guarded(t);
+  const bytes = someBytes(LAYER_BYTES);
+  const digest = await pushBlob(origin.url, 'public/app', bytes, basic('ann', 'a-word'));
+  const joinTokenFile = await cluster.joinToken();
+  const agent = await agentHere(t, [origin.url], {
+    admission: 'token',
+    joinTokenFile,
+    bittorrentListen: 'off',
+  });
+  await until(async () => (await agent.metric('shoal_membership_seconds')) > 0);
+  const pulled = await pull(`${agent.url}/v2/public/app/blobs/${digest}`);
+  t.ok(pulled.bytes.equals(bytes));
+  const members = await fetch(`${origin.url}/api/v1/cluster/members`);
+  t.equal(members.status, 401, 'who the members are is for users with the right to manage');
+});
+
 t.test('a tracker alone takes inventories of members, and hears of revocations', async (t) => {
   const cluster = await makeCluster(t);
   const token = { admission: 'token', joinTokenFile: await cluster.joinToken() } as const;
