@@ -51,5 +51,10 @@ export async function setUpCache(
     help: 'What counts against cache.size: complete blobs, those that are being fetched, and pieces of unfinished ones',
     read: (gauge) => gauge.set(cache.countedBytes()),
   });
+  metrics.gauge({
+    name: 'shoal_cache_limit_bytes',
+    help: 'The most that the cache may hold (cache.size); +Inf: the disk is the limit',
+    read: (gauge) => gauge.set(config.cacheSizeBytes ?? Number.POSITIVE_INFINITY),
+  });
   return cache;
 }

@@ -46,6 +46,7 @@ export function registerMetrics(
     name: 'shoal_mirror_bytes_total',
     help: 'Bytes of blobs sent to clients by where the agent had them from',
     labels: ['source'],
+    known: ['cache', 'swarm', 'origin', 'upstream'].map((source) => ({ source })),
   });
   const swarm = createSwarmMetrics(metrics);
   const fetchedOf = metrics.sums<'from' | 'via'>({
@@ -74,6 +75,9 @@ export function registerMetrics(
     name: 'shoal_rights_checks_total',
     help: "Checks of a client's right to pull, by how they ended; none while every origin is open",
     labels: ['result'],
+    known: (['granted', 'remembered', 'stale', 'refused', 'unavailable'] as const).map((result) => ({
+      result,
+    })),
   });
   metrics.gauge({
     name: 'shoal_cache_bytes',
@@ -89,6 +93,9 @@ export function registerMetrics(
     name: 'shoal_cache_evictions_total',
     help: 'Blobs that left the cache, by why (its size, the disk) and whether others of the zone hold them (others, last, unknown)',
     labels: ['why', 'copies'],
+    known: ['size', 'disk'].flatMap((why) =>
+      ['others', 'last', 'unknown'].map((copies) => ({ why, copies })),
+    ),
   });
   const evictedBytes = metrics.counter({
     name: 'shoal_cache_evicted_bytes_total',
@@ -100,7 +107,6 @@ export function registerMetrics(
     help: "Blobs of which containerd's copy became the only one on disk, as a hard link (linked) or read in place (borrowed)",
     labels: ['how'],
   });
-  for (const source of ['cache', 'swarm', 'origin', 'upstream']) sent.inc({ source }, 0);
   return {
     mirrorRequest: (kind, status) => requests.inc({ kind, status: String(status) }),
     mirrorBytes: (source, bytes) => sent.inc({ source }, bytes),

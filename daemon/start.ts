@@ -30,7 +30,7 @@ import {
   type SwarmRates,
   type Transport,
 } from '#swarm';
-import type { Logger, Metrics } from '#telemetry';
+import { exposeDisk, type Logger, type Metrics } from '#telemetry';
 import { type InfoHash, type MetainfoCatalog, openMetainfoCatalog } from '#torrent';
 import { openAccounts } from './accounts/index.ts';
 import { type BudgetConfig, exposeLimits, openBudget, registerLimits, swarmRates } from './budget/index.ts';
@@ -205,6 +205,7 @@ export async function startAgent(
     withCredentials(bare, { credentialsFor: config.credentialsFor ?? (() => undefined) }),
     (it) => it.close(),
   );
+  exposeDisk(metrics, data);
   const counters = registerMetrics(metrics, () => store.totals());
   const budget = parts.adopt(await openBudget({ config, data, log }), (it) => it.close());
   exposeLimits(metrics, budget);

@@ -8,7 +8,7 @@ import { createHashing } from '#hashing';
 import { createHttpServer, type HostPort, type TlsFiles } from '#http';
 import { parseImageReference, parseRepositoryName } from '#oci';
 import { DEFAULT_TRANSPORTS, identityFile, loadIdentity, type Transport } from '#swarm';
-import type { Logger, Metrics } from '#telemetry';
+import { exposeDisk, type Logger, type Metrics } from '#telemetry';
 import { openMetainfoCatalog } from '#torrent';
 import { createTracker } from '#tracker';
 import { type AccessConfig, openAccess } from './access/index.ts';
@@ -167,6 +167,7 @@ export async function startOrigin(
     (it) => it.close(),
   );
   const leaves = parts.adopt(openLeafLists({ level: db, blobs, perDigest }), (it) => it.close());
+  exposeDisk(metrics, config.data);
   const payload = createPayload(metrics);
   const space = createSpaceGuard(config.data);
   const upstreams = parts.adopt(

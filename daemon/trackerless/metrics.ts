@@ -20,6 +20,7 @@ export function registerTrackerlessMetrics(
     name: 'shoal_discovery_lies_total',
     help: 'Wrong answers of members to what was asked while no origin answered; the member is then banned',
     labels: ['what'],
+    known: [{ what: 'manifest' }, { what: 'metainfo' }, { what: 'provider' }],
   });
   metrics.gauge({
     name: 'shoal_discovery_members',

@@ -43,6 +43,7 @@ export function createLogins(options: {
     name: 'shoal_origin_logins_total',
     help: 'Log-ins whose password was compared or refused unseen, by result',
     labels: ['result'],
+    known: ['right', 'wrong', 'busy', 'limited'].map((result) => ({ result })),
   });
   let { users } = options;
   let nobody = hashOfNobody(users);

@@ -124,6 +124,7 @@ export async function createRollouts(options: {
     name: 'shoal_rollout_node_results_total',
     help: 'Reports of nodes that have an image now (done), or could not fetch it (failed)',
     labels: ['result'],
+    known: [{ result: 'done' }, { result: 'failed' }],
   });
 
   const active = (): Rollout[] => [...rollouts.values()].filter((rollout) => !isFinal(rollout));

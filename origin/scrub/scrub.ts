@@ -75,6 +75,7 @@ export function createScrubber(
     name: 'shoal_origin_scrub_blobs_total',
     help: 'Blobs that scrubbing looked at, by what it found (good, damaged, missing)',
     labels: ['result'],
+    known: [{ result: 'good' }, { result: 'damaged' }, { result: 'missing' }],
   });
   const repairedTotal = metrics.counter({
     name: 'shoal_origin_scrub_repaired_total',

@@ -82,11 +82,13 @@ export async function createUpstreams(
     name: 'shoal_upstream_bytes_total',
     help: 'Bytes of blobs that came from upstreams',
     labels: ['upstream'],
+    known: configs.map(({ name }) => ({ upstream: name })),
   });
   const stale = metrics.counter<'upstream'>({
     name: 'shoal_upstream_stale_total',
     help: 'Tags that were served as they were last confirmed, because the upstream could not be asked',
     labels: ['upstream'],
+    known: configs.map(({ name }) => ({ upstream: name })),
   });
 
   await using opened = new AsyncDisposableStack();

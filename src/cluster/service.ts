@@ -15,6 +15,7 @@ export function createRefusals(
     name: 'shoal_admission_refused_total',
     help: 'Requests and connections that were refused because their sender is no member of the cluster',
     labels: ['where'],
+    known: [{ where: 'http' }, { where: 'swarm' }],
   });
   return (where, reason, peerId) => {
     refused.inc({ where });

@@ -24,7 +24,13 @@ export interface Metrics {
    * on. What is added is put in order at a scrape.
    */
   sums<L extends string>(spec: Spec<L>): (labels: Record<L, string>) => Add;
-  counter<L extends string = never>(spec: Spec<L>): Counter<L>;
+  /**
+   * `known`: members that are there from the start, at zero. Prometheus sees no increase in a member that begins with
+   * its first event, so whoever is alerted by one names it here.
+   */
+  counter<L extends string = never>(
+    spec: Spec<L> & { readonly known?: readonly Readonly<Record<L, string>>[] },
+  ): Counter<L>;
   /** A gauge whose value is read at each scrape. */
   gauge<L extends string = never>(spec: GaugeSpec<L>): Gauge<L>;
   histogram<L extends string = never>(spec: Spec<L> & { readonly buckets: readonly number[] }): Histogram<L>;
@@ -37,7 +43,13 @@ export interface Metrics {
 /** `process` adds Node's process metrics; in one process only one program should ask for it. */
 export function createMetrics(options: { readonly process?: boolean } = {}): Metrics {
   const registry = new Registry();
-  if (options.process) collectDefaultMetrics({ register: registry });
+  if (options.process) {
+    collectDefaultMetrics({ register: registry });
+    // Gauges that are named as counters are; the same is told by type, without the ending.
+    for (const what of ['resources', 'handles', 'requests']) {
+      registry.removeSingleMetric(`nodejs_active_${what}_total`);
+    }
+  }
   const base = <L extends string>(spec: Spec<L>) => ({
     name: spec.name,
     help: spec.help,
@@ -64,7 +76,13 @@ export function createMetrics(options: { readonly process?: boolean } = {}): Met
         };
       };
     },
-    counter: (spec) => new Counter(base(spec)),
+    counter: <L extends string>(
+      spec: Spec<L> & { readonly known?: readonly Readonly<Record<L, string>>[] },
+    ) => {
+      const counter = new Counter<L>(base(spec));
+      for (const labels of spec.known ?? []) counter.inc(labels, 0);
+      return counter;
+    },
     gauge: <L extends string>(spec: GaugeSpec<L>) => {
       const gauge: Gauge<L> = new Gauge<L>({
         ...base(spec),
