@@ -9,7 +9,7 @@
  * digest: the manifest, then the layer, whose sha256 is checked. `dht`: provider records alone, every agent beginning with the
  * address of one other; `mdns`: the local network alone. Prints medians and worst over the agents: the time from the request for the
  * blob to the first member that has it, to its first piece, and to the end of the client's pull (which is held until the whole blob was
- * proved); with --idle what the agents cost beforehand while nothing happens, and beside them agents without either.
+ * proved), and the processor time that an agent spent on it; with --idle what the agents cost beforehand while nothing happens, and beside them agents without either.
  * Bar: the median time to the first peer is under one second.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -52,6 +52,8 @@ interface Row {
   readonly firstPeerMs: readonly number[];
   readonly firstPieceMs: readonly number[];
   readonly totalMs: readonly number[];
+  /** Of each agent that pulled, during the pulls. */
+  readonly cpuSeconds: readonly number[];
   readonly idleCpuShare: number;
   readonly rssMib: number;
 }
@@ -106,12 +108,12 @@ async function startAgents(world: World, kind: Kind, origin: string, folder: str
   return agents;
 }
 
+const cpuOf = (agents: readonly Agent[]): Promise<number[]> =>
+  Promise.all(agents.map(({ program }) => program.cpuSeconds()));
+
 /** Mean share of a core, and resident memory, of one agent that does nothing. */
 async function idle(agents: readonly Agent[]): Promise<{ idleCpuShare: number; rssMib: number }> {
-  const spent = async (): Promise<number> => {
-    const each = await Promise.all(agents.map(({ program }) => program.cpuSeconds()));
-    return each.reduce((sum, seconds) => sum + seconds, 0);
-  };
+  const spent = async (): Promise<number> => (await cpuOf(agents)).reduce((sum, seconds) => sum + seconds, 0);
   const before = await spent();
   await delay(idleSeconds * 1000);
   const idleCpuShare = ((await spent()) - before) / agents.length / Math.max(1, idleSeconds);
@@ -128,7 +130,8 @@ async function measure(kind: Kind, folder: string): Promise<Row> {
     const origin = await home.start('origin', ['--data', path.join(folder, `${kind}-origin`)]);
     const agents = await startAgents(world, kind, origin.url, folder);
     const costs = await idle(agents);
-    if (kind === 'off') return { kind, firstPeerMs: [], firstPieceMs: [], totalMs: [], ...costs };
+    if (kind === 'off')
+      return { kind, firstPeerMs: [], firstPieceMs: [], totalMs: [], cpuSeconds: [], ...costs };
 
     const [holder, ...others] = agents;
     if (!holder) throw new Error('no agents');
@@ -150,9 +153,11 @@ async function measure(kind: Kind, folder: string): Promise<Row> {
     }
     await origin.kill();
 
+    const before = await cpuOf(others);
     const pulls = await Promise.all(
       others.map(({ node, program }) => node.pull(program.url, REPOSITORY, manifest, digest)),
     );
+    const after = await cpuOf(others);
     const reports = await Promise.all(
       others.map(async ({ node, program }) => {
         const { pulls: all } = JSON.parse(await node.text(`${program.url}/api/v1/pulls`)) as {
@@ -169,6 +174,7 @@ async function measure(kind: Kind, folder: string): Promise<Row> {
       firstPeerMs: firstPeer,
       firstPieceMs: reports.map((phases, index) => (firstPeer[index] ?? 0) + phases['first-piece']),
       totalMs: pulls.map(({ totalMs }) => totalMs),
+      cpuSeconds: after.map((seconds, index) => seconds - (before[index] ?? 0)),
       ...costs,
     };
   } finally {
@@ -198,6 +204,7 @@ else {
       'first peer': both(row.firstPeerMs),
       'first piece': both(row.firstPieceMs),
       'whole pull': both(row.totalMs),
+      'CPU s': row.cpuSeconds.length === 0 ? '' : median(row.cpuSeconds).toFixed(2),
       bar: median(row.firstPeerMs) < BAR_MS ? 'met' : row.kind === 'off' ? '' : 'missed',
       ...(idleSeconds > 0 && {
         'idle CPU of an agent': `${(100 * row.idleCpuShare).toFixed(2)} %`,

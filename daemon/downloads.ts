@@ -16,7 +16,7 @@ import type { Ask } from './origins.ts';
 import type { PullAccount } from './pull-account.ts';
 import type { Pulls } from './pulls.ts';
 import type { Repository } from './repository.ts';
-import { fetchSmallBlob } from './small-blob.ts';
+import { keepSmallBlob } from './small-blob.ts';
 import type { TorrentFeed } from './torrent-feed.ts';
 import type { Asks } from './trackerless/index.ts';
 import { fetchOffered } from './trackerless/offered.ts';
@@ -26,7 +26,7 @@ export type OpenedBlob =
   /** Complete by now: open it in the store. */
   | { readonly kind: 'cached' }
   /** Fetched whole, for this request or one beside it. */
-  | { readonly kind: 'small'; readonly bytes: Buffer }
+  | { readonly kind: 'small'; readonly bytes: Buffer; readonly from: 'origin' | 'swarm' }
   /**
    * On its way by metainfo that nobody has proved: no byte of it is given before `proved` resolves, and then it is in the cache. The size
    * is a manifest's, which has its digest.
@@ -225,13 +225,34 @@ export function createDownloads(
     account: PullAccount,
   ): Promise<OpenedBlob> {
     account.enter('transfer', performance.now());
-    const bytes = await fetchSmallBlob(context, repository, digest, { requestId: ask.requestId });
+    const startedAt = performance.now();
+    const { bytes, source } = await smallBytes(repository, digest, ask);
+    await keepSmallBlob(context, repository, digest, { bytes, source, startedAt });
     const now = performance.now();
     account.sized(bytes.length, 0);
-    account.arrived('origin-http', bytes.length, now);
+    account.arrived(source, bytes.length, now);
     account.complete(now);
     context.onCached(digest);
-    return { kind: 'small', bytes };
+    return { kind: 'small', bytes, from: source === 'peer' ? 'swarm' : 'origin' };
+  }
+
+  /** From the origin; while none answers, from another member: a digest proves them, wherever they come from. */
+  async function smallBytes(
+    repository: Repository,
+    digest: Digest,
+    ask: Ask,
+  ): Promise<{ readonly bytes: Buffer; readonly source: 'origin-http' | 'peer' }> {
+    try {
+      const bytes = await origin.smallBlob(repository, digest, SMALL_BLOB_BYTES, {
+        requestId: ask.requestId,
+      });
+      return { bytes, source: 'origin-http' };
+    } catch (error) {
+      const unavailable = error instanceof OciError && error.code === 'UNAVAILABLE';
+      const bytes = unavailable && !closing ? await context.members?.smallBlob(digest) : undefined;
+      if (bytes === undefined) throw error;
+      return { bytes, source: 'peer' };
+    }
   }
 
   async function start(repository: Repository, digest: Digest, ask: Ask): Promise<OpenedBlob> {

@@ -1,5 +1,5 @@
 /**
- * A blob of at most one piece: fetched whole over HTTP, checked, stored, and seeded like any other.
+ * A blob of at most one piece: had whole, from the origin over HTTP or while it is out from another member, checked, stored, and seeded like any other.
  * Its metainfo needs no request: one piece is the whole blob, and the rest follows from the bytes.
  */
 import { createHash } from 'node:crypto';
@@ -10,38 +10,40 @@ import { createMetainfo, type MetainfoCatalog } from '#torrent';
 import type { Accounts } from './accounts/index.ts';
 import type { Cache } from './cache.ts';
 import { isNoSpace } from './download.ts';
-import { SMALL_BLOB_BYTES } from './metainfo-source.ts';
 import type { AgentMetrics } from './metrics.ts';
-import type { OriginClient } from './origin-client.ts';
-import type { Ask } from './origins.ts';
 import type { Repository } from './repository.ts';
 
-export async function fetchSmallBlob(
+interface SmallBytes {
+  readonly bytes: Buffer;
+  readonly source: 'origin-http' | 'peer';
+  /** When the fetch was begun, of the monotonic clock; milliseconds. */
+  readonly startedAt: number;
+}
+
+/** Keeps bytes that were checked against the digest. */
+export async function keepSmallBlob(
   context: {
     readonly store: BlobStore;
     readonly catalog: MetainfoCatalog;
     readonly discovery: Discovery;
-    readonly origin: OriginClient;
     readonly cache: Cache;
     readonly metrics: AgentMetrics;
     readonly accounts: Accounts;
   },
   repository: Repository,
   digest: Digest,
-  ask: Ask,
-): Promise<Buffer> {
+  { bytes, source, startedAt }: SmallBytes,
+): Promise<void> {
   const { store, catalog, discovery, cache, metrics } = context;
-  const startedAt = performance.now();
-  const bytes = await context.origin.smallBlob(repository, digest, SMALL_BLOB_BYTES, ask);
-  metrics.fetchedOverHttp(bytes.length);
+  if (source === 'origin-http') metrics.fetchedOverHttp(bytes.length);
   const tally = context.accounts.of(repository, digest);
-  tally.fetched('originHttp', bytes.length);
+  tally.fetched(source === 'origin-http' ? 'originHttp' : 'peer', bytes.length);
   const room = await cache.reserve(digest, bytes.length).catch((error: unknown) => {
     // The client has its bytes, whether they can be kept or not.
     if (error instanceof OciError && error.code === 'UNAVAILABLE') return undefined;
     throw error;
   });
-  if (!room) return bytes;
+  if (!room) return;
   try {
     await keep(store, digest, bytes, room.complete);
   } catch (error) {
@@ -59,7 +61,6 @@ export async function fetchSmallBlob(
     discovery.hold([metainfo.infoHash]);
   }
   cache.trim();
-  return bytes;
 }
 
 async function keep(store: BlobStore, digest: Digest, bytes: Buffer, onStored: () => void): Promise<void> {

@@ -219,7 +219,7 @@ export async function startAgent(
   const mayTell = (): boolean => openness.openNow();
   const overlay = config.discovery && {
     ...{ dht: config.discovery.dht, mdns: config.discovery.mdns, advertise: config.advertise },
-    answer: createAnswers({ catalog, manifests, mayTell }),
+    answer: createAnswers({ store, catalog, manifests, mayTell }),
   };
   const swarm = parts.adopt(
     await joinSwarm({

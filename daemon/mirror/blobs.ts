@@ -54,7 +54,7 @@ async function answerGet(context: BlobContext, exchange: Exchange, digest: Diges
     if (!range) return exchange.reply.send();
     const bytes = opened.bytes.subarray(range.start, range.end + 1);
     const { repository, reply } = exchange;
-    counterOf(context, repository, digest)('origin', bytes.length);
+    counterOf(context, repository, digest)(opened.from, bytes.length);
     const serve = context.serves.begin(repository, digest, 'fetch', reply.elapsedTime);
     serve.sent(bytes.length);
     serve.end();

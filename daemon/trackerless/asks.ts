@@ -19,8 +19,10 @@ import {
 import type { Overlay, PeerAddress } from '#swarm';
 import type { Logger } from '#telemetry';
 import { MAX_METAINFO_BYTES, type Metainfo, parseMetainfo } from '#torrent';
+import { backoffMs, createPause } from '#waiting';
 import type { CachedManifest } from '../manifest-cache.ts';
-import type { TrackerlessMetrics } from './metrics.ts';
+import { SMALL_BLOB_BYTES } from '../metainfo-source.ts';
+import type { Sought, TrackerlessMetrics } from './metrics.ts';
 
 /** Metainfo that some members vouch for, and nobody else. */
 export interface Offer {
@@ -31,6 +33,8 @@ export interface Offer {
 export interface Asks {
   /** Undefined: nobody has it. Never rejects. */
   manifest(digest: Digest): Promise<CachedManifest | undefined>;
+  /** A blob of at most one piece. Undefined: nobody has it. Never rejects. */
+  smallBlob(digest: Digest): Promise<Buffer | undefined>;
   /** The offers for a blob, the best first; of `size` bytes when that is known. Never rejects. */
   metainfo(digest: Digest, size: number | undefined): Promise<readonly Offer[]>;
   /** The blob turned out to be this offer's: who offered another lied. */
@@ -44,6 +48,9 @@ const ASK_DEADLINE_MS = 5_000;
 const ASKED_AT_ONCE = 6;
 /** What those that are asked first may take until the others are asked too. */
 const HEAD_START_MS = 500;
+/** Who is likely to have it and refuses is asked so often, after pauses that begin with this. */
+const MAX_ATTEMPTS = 4;
+const AGAIN_MS = 250;
 /** Known members that are asked about one digest, besides those that the DHT names. */
 const MAX_ASKED = 32;
 /** Members that had what was asked last are asked first: who has an image's manifest has its layers too. */
@@ -56,6 +63,7 @@ const MAX_EMPTY_RECORDS = 8;
 const MAX_COUNTED = 4_096;
 
 const manifestQuestion = (digest: Digest): string => `manifest ${digest}`;
+const blobQuestion = (digest: Digest): string => `blob ${digest}`;
 const metainfoQuestion = (digest: Digest): string => `metainfo ${digest}`;
 
 interface Answer<T> {
@@ -80,7 +88,7 @@ export function createAsks(options: {
     if (helpful.size > MAX_HELPFUL && oldest !== undefined) helpful.delete(oldest);
   }
 
-  function liar(member: PeerAddress, what: 'manifest' | 'metainfo' | 'provider', digest: Digest): void {
+  function liar(member: PeerAddress, what: Sought | 'provider', digest: Digest): void {
     const peerId = member.libp2p?.peerId;
     if (peerId === undefined) return;
     helpful.delete(peerId);
@@ -107,7 +115,7 @@ export function createAsks(options: {
 
   /** Asks until `enough` or nobody is left. `read` answers undefined for what is wrong. */
   async function search<T>(
-    what: 'manifest' | 'metainfo',
+    what: Sought,
     digest: Digest,
     ask: {
       readonly question: string;
@@ -139,7 +147,8 @@ export function createAsks(options: {
     overlay.listen();
 
     function next(): PeerAddress | undefined {
-      for (const list of [named, likely, ...(late ? [known] : [])]) {
+      // Who is not known to have it is asked only while nobody had it.
+      for (const list of [named, likely, ...(late && answers.length === 0 ? [known] : [])]) {
         for (let member = list.shift(); member !== undefined; member = list.shift()) {
           const peerId = idOf(member);
           if (asked.has(peerId)) continue;
@@ -157,12 +166,26 @@ export function createAsks(options: {
       if (namedIds.has(peerId) && without.has(peerId)) noteEmptyRecord(member, digest);
     }
 
-    async function askOne(member: PeerAddress): Promise<void> {
+    /** Who is likely to have it may be asked by everybody just now, and refuse: it is asked again. */
+    async function askPatiently(member: PeerAddress): Promise<Buffer | undefined> {
       const within = AbortSignal.any([signal, AbortSignal.timeout(ASK_DEADLINE_MS)]);
-      const bytes = await overlay.ask(member, ask.question, { maxBytes: ask.maxBytes, signal: within });
+      const isLikely = helpful.has(idOf(member)) || namedIds.has(idOf(member));
+      const again = createPause();
+      for (let failures = 1; ; failures += 1) {
+        try {
+          return await overlay.ask(member, ask.question, { maxBytes: ask.maxBytes, signal: within });
+        } catch (error) {
+          if (!isLikely || failures >= MAX_ATTEMPTS || within.aborted) throw error;
+          await again.wait(backoffMs(failures, AGAIN_MS, ASK_DEADLINE_MS), within);
+        }
+      }
+    }
+
+    async function askOne(member: PeerAddress): Promise<void> {
+      const bytes = await askPatiently(member);
       if (signal.aborted) return;
       if (bytes === undefined) {
-        if (what === 'metainfo') note(member, without);
+        if (what !== 'manifest') note(member, without);
         return;
       }
       const value = ask.read(bytes);
@@ -213,12 +236,21 @@ export function createAsks(options: {
         question: manifestQuestion(digest),
         maxBytes: MAX_MANIFEST_BYTES,
         read(bytes) {
-          if (digestOf(digestAlgorithm(digest), bytes) !== digest) return undefined;
+          if (!hasDigest(bytes, digest)) return undefined;
           return { ...parsed(bytes), bytes: Buffer.from(bytes) };
         },
         enough: () => true,
       });
       return found && { digest, mediaType: found.value.mediaType, bytes: found.value.bytes };
+    },
+    async smallBlob(digest) {
+      const [found] = await search<Buffer>('blob', digest, {
+        question: blobQuestion(digest),
+        maxBytes: SMALL_BLOB_BYTES,
+        read: (bytes) => (hasDigest(bytes, digest) ? Buffer.from(bytes) : undefined),
+        enough: () => true,
+      });
+      return found?.value;
     },
     async metainfo(digest, size) {
       let late: NodeJS.Timeout | undefined;
@@ -250,6 +282,9 @@ export function createAsks(options: {
 }
 
 const idOf = (member: PeerAddress): string => member.libp2p?.peerId ?? '';
+
+const hasDigest = (bytes: Buffer, digest: Digest): boolean =>
+  digestOf(digestAlgorithm(digest), bytes) === digest;
 
 function parsed(bytes: Buffer): Manifest {
   try {

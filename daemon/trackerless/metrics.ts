@@ -2,9 +2,12 @@
 import type { OverlayStatus } from '#swarm';
 import type { Metrics } from '#telemetry';
 
+/** What members are asked for. */
+export type Sought = 'manifest' | 'blob' | 'metainfo';
+
 export interface TrackerlessMetrics {
-  searched(what: 'manifest' | 'metainfo', found: boolean): void;
-  lied(what: 'manifest' | 'metainfo' | 'provider'): void;
+  searched(what: Sought, found: boolean): void;
+  lied(what: Sought | 'provider'): void;
 }
 
 export function registerTrackerlessMetrics(
@@ -13,7 +16,7 @@ export function registerTrackerlessMetrics(
 ): TrackerlessMetrics {
   const searches = metrics.counter({
     name: 'shoal_discovery_searches_total',
-    help: 'Manifests and metainfo that were looked for at other members because no origin answered, by whether they were found',
+    help: 'Manifests, small blobs and metainfo that were looked for at other members because no origin answered, by whether they were found',
     labels: ['what', 'result'],
   });
   const lies = metrics.counter({

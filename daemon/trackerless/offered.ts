@@ -15,6 +15,8 @@ import type { Asks, Offer } from './asks.ts';
 /** Searches for one request, and offers of each that are tried. */
 const MAX_SEARCHES = 3;
 const MAX_OFFERS = 4;
+/** A search that took as long and found nobody did not hear everybody. */
+const SLOW_SEARCH_MS = 5_000;
 /** No search is begun after this: clients wait 30 s for the first byte, and then ask the next host. */
 const PATIENCE_MS = 20_000;
 
@@ -41,8 +43,13 @@ export async function fetchOffered(blob: OfferedBlob): Promise<boolean> {
   // Who offered what was wrong is not asked again, so that the next search hears others; and whoever was
   // too busy to give anything may have found the time, or somebody else has the blob by now.
   for (let search = 0; search < MAX_SEARCHES && performance.now() < patienceEnds; search += 1) {
+    const begunAt = performance.now();
     const offers = await blob.members.metainfo(blob.digest, blob.size);
-    if (offers.length === 0) break;
+    if (offers.length === 0) {
+      // Everybody said no; or they had no time to answer, as when a whole cluster looks at once.
+      if (performance.now() - begunAt < SLOW_SEARCH_MS) break;
+      continue;
+    }
     const tried = await tryOffers(offers, blob);
     if (tried.came) return true;
     failure = tried.failure;

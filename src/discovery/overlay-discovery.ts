@@ -3,6 +3,7 @@
  *
  * What we hold is told to the DHT within a budget, so that 100,000 idle blobs cost no more than the budget does:
  * - the latest `BUDGET` blobs and manifests that came or were used are provided, the others are not (known members are asked for those);
+ * - what is new is told some seconds later: it came while others fetched it too, and looking for it comes first;
  * - one after the other, with pauses, and each again twice a day (after a start too: others keep what they were told a day);
  * - not when enough others provide the blob already.
  *
@@ -17,6 +18,8 @@ import { createPause } from '#waiting';
 import type { Discovery, Membership } from './port.ts';
 
 interface OverlayTiming {
+  /** What is new is told between once and twice this later, each agent at its own time. */
+  readonly settleMs: number;
   /** Between two blobs that are told: those that came just now, and those that are told again. */
   readonly newPauseMs: number;
   readonly renewPauseMs: number;
@@ -34,6 +37,7 @@ interface OverlayTiming {
 }
 
 const TIMING: OverlayTiming = {
+  settleMs: 2_500,
   newPauseMs: 20,
   renewPauseMs: 5_000,
   renewMs: 12 * 3_600_000,
@@ -92,7 +96,8 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Overla
   const stop = new AbortController();
   const pause = createPause();
   /** To be told, the oldest first; and what was told, by the time of the last. */
-  const fresh = new Map<HeldName, Digest | undefined>();
+  const fresh = new Map<HeldName, { readonly digest: Digest | undefined; readonly dueAt: number }>();
+  const settleMs = timing.settleMs * (1 + Math.random());
   const told = new Map<HeldName, { readonly digest: Digest; readonly at: number }>();
 
   function forget(name: HeldName): void {
@@ -115,7 +120,8 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Overla
   }
 
   function add(name: HeldName, digest?: Digest): void {
-    if (!told.has(name)) fresh.set(name, digest);
+    if (told.has(name) || fresh.has(name)) return;
+    fresh.set(name, { digest, dueAt: performance.now() + settleMs });
   }
 
   async function tell(name: HeldName, digest: Digest): Promise<void> {
@@ -132,16 +138,20 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Overla
     keepBudget();
   }
 
-  async function nextDue(): Promise<{ name: HeldName; digest: Digest; isNew: boolean } | undefined> {
+  /** A number: nothing is due for so many milliseconds. */
+  async function nextDue(): Promise<{ name: HeldName; digest: Digest; isNew: boolean } | number> {
+    let waitMs = 60_000;
     for (const [name, known] of fresh) {
-      const digest = known ?? (await digestOf(name as InfoHash));
+      waitMs = Math.min(waitMs, known.dueAt - performance.now());
+      if (waitMs > 0) break;
+      const digest = known.digest ?? (await digestOf(name as InfoHash));
       if (digest !== undefined) return { name, digest, isNew: true };
       fresh.delete(name);
     }
     for (const [name, { digest, at }] of told) {
-      return performance.now() - at < timing.renewMs ? undefined : { name, digest, isNew: false };
+      return performance.now() - at < timing.renewMs ? waitMs : { name, digest, isNew: false };
     }
-    return undefined;
+    return waitMs;
   }
 
   async function keepTelling(recent: NonNullable<OverlayDiscoveryOptions['recent']>): Promise<void> {
@@ -153,8 +163,8 @@ export function createOverlayDiscovery(options: OverlayDiscoveryOptions): Overla
     }
     while (!stop.signal.aborted) {
       const due = await nextDue();
-      if (due === undefined) {
-        await pause.wait(Math.min(timing.renewMs, 60_000), stop.signal);
+      if (typeof due === 'number') {
+        await pause.wait(due, stop.signal);
       } else if (!overlay.searchable) {
         await pause.wait(timing.waitMs, stop.signal);
       } else if (!mayTell()) {

@@ -34,7 +34,7 @@ async function liarHere(
   options: {
     readonly bootstrap?: readonly TestAgent[];
     readonly answer: (question: string) => Uint8Array | undefined;
-    readonly garbage?: { readonly metainfo: Metainfo; readonly bytes: Buffer };
+    readonly garbage?: readonly { readonly metainfo: Metainfo; readonly bytes: Buffer }[];
   },
 ): Promise<Liar> {
   const questions: string[] = [];
@@ -43,9 +43,8 @@ async function liarHere(
     identity: await createIdentity(),
     peerListen: LOOPBACK,
     lookup: async (infoHash) => {
-      const { garbage } = options;
-      if (garbage?.metainfo.infoHash !== infoHash) return undefined;
-      return { metainfo: garbage.metainfo, store: memoryStore(garbage.metainfo, garbage.bytes) };
+      const garbage = options.garbage?.find(({ metainfo }) => metainfo.infoHash === infoHash);
+      return garbage && { metainfo: garbage.metainfo, store: memoryStore(garbage.metainfo, garbage.bytes) };
     },
     observer: countingObserver().observer,
     log: quiet,
@@ -77,15 +76,23 @@ async function agentWith(
 ): Promise<TestAgent> {
   const discovery = { dht: true, mdns: undefined, bootstrap };
   const agent = await agentHere(t, [origin.url], { discovery, headersAfterMs });
+  await untilStatus(agent, ({ table }) => table >= bootstrap.length);
+  return agent;
+}
+
+/** Waits until it has heard that everybody may pull, and knows as many members as is asked for. */
+async function untilStatus(
+  agent: TestAgent,
+  enough: (discovery: { readonly table: number; readonly members: number }) => boolean,
+): Promise<void> {
   await until(async () => {
     const status = await (await fetch(`${agent.url}/api/v1/status`)).json();
     const { origins, discovery } = status as {
       origins: { open: boolean | null }[];
-      discovery: { table: number };
+      discovery: { table: number; members: number };
     };
-    return origins[0]?.open === true && discovery.table >= bootstrap.length;
+    return origins[0]?.open === true && enough(discovery);
   });
-  return agent;
 }
 
 const multiaddrOf = ({ agent }: TestAgent): string =>
@@ -123,13 +130,44 @@ t.test('a wrong manifest', async (t) => {
   t.equal(liar.questions.length, asked, 'the liar is not asked again');
 });
 
+t.test('a wrong small blob, and the right one of another member', async (t) => {
+  const origin = await originHere(t);
+  const small = someBytes(1_000);
+  const digest = sha256DigestOf(small);
+  const image = await pushImage(origin.url, 'team/app', 'v1', [small]);
+  const liar = await liarHere(t, {
+    answer(question) {
+      if (question === `manifest ${image.digest}`) return image.manifest;
+      return question === `blob ${digest}` ? someBytes(1_000) : undefined;
+    },
+  });
+  const holder = await agentWith(t, origin, []);
+  await pull(`${holder.url}/v2/team/app/manifests/v1`);
+  const url = `/v2/team/app/blobs/${digest}`;
+  await pull(`${holder.url}${url}`);
+  const [fooled, agent] = await Promise.all([
+    agentWith(t, origin, [liar.multiaddr]),
+    agentWith(t, origin, [multiaddrOf(holder)]),
+  ]);
+  await origin.close();
+
+  // The manifest tells the size, so that the blob itself is asked for.
+  t.equal((await pull(`${agent.url}/v2/team/app/manifests/${image.digest}`)).status, 200);
+  t.ok((await pull(`${agent.url}${url}`)).bytes.equals(small));
+  t.equal(await agent.metric('shoal_mirror_bytes_total', { source: 'origin' }), 0);
+  t.equal(await agent.metric('shoal_swarm_payload_bytes_total', { direction: 'in' }), 0, 'by one question');
+  t.equal((await pull(`${fooled.url}/v2/team/app/manifests/${image.digest}`)).status, 200);
+  t.equal((await pull(`${fooled.url}${url}`)).status, 503);
+  t.equal(await fooled.metric('shoal_discovery_lies_total', { what: 'blob' }), 1);
+});
+
 t.test('wrong metainfo, with bytes that fit it', async (t) => {
   const origin = await originHere(t);
   const bytes = someBytes(2 * MIB);
   const digest = sha256DigestOf(bytes);
   const garbage = wrongMetainfo(digest, bytes.length);
   const liar = await liarHere(t, {
-    garbage,
+    garbage: [garbage],
     answer: (question) =>
       question === `metainfo ${digest}` ? encodeMetainfo(garbage.metainfo) : Buffer.from('yes'),
   });
@@ -151,11 +189,49 @@ t.test('wrong metainfo, with bytes that fit it', async (t) => {
   t.equal(await agent.metric('shoal_discovery_lies_total', { what: 'metainfo' }), 1);
 });
 
+t.test('two offers of metainfo, one of which is proved', async (t) => {
+  const origin = await originHere(t);
+  // Metainfo is gathered for a moment only: on a busy machine the liar may be heard too late once, not each time.
+  const blobs = Array.from({ length: 5 }, () => someBytes(MIB));
+  const garbage = blobs.map((bytes) => wrongMetainfo(sha256DigestOf(bytes), MIB));
+  const offers = new Map(
+    garbage.map(({ metainfo }) => [`metainfo ${metainfo.digest}`, encodeMetainfo(metainfo)]),
+  );
+  const liar = await liarHere(t, { garbage, answer: (question) => offers.get(question) });
+  const unlisted = { dht: false, mdns: undefined };
+  const holders = await Promise.all(
+    [1, 2].map(() => agentHere(t, [origin.url], { discovery: { ...unlisted, bootstrap: [] } })),
+  );
+  for (const bytes of blobs) await pushBlob(origin.url, 'team/app', bytes);
+  for (const holder of holders) {
+    for (const bytes of blobs) await pull(`${holder.url}/v2/team/app/blobs/${sha256DigestOf(bytes)}`);
+    await until(async () => (await holder.metric('shoal_cache_blobs')) === blobs.length);
+  }
+  // Without a DHT all that are known are asked at once.
+  const agent = await agentHere(t, [origin.url], {
+    discovery: { ...unlisted, bootstrap: [liar.multiaddr, ...holders.map(multiaddrOf)] },
+  });
+  await untilStatus(agent, ({ members }) => members === 3);
+  await origin.close();
+
+  const lies = (): Promise<number> => agent.metric('shoal_discovery_lies_total', { what: 'metainfo' });
+  for (const bytes of blobs) {
+    const digest = sha256DigestOf(bytes);
+    const right = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
+    t.equal(`sha256:${right.sha256}`, digest, 'the offer of most members is right');
+    if ((await lies()) > 0) break;
+  }
+  t.equal(await lies(), 1, 'who offered the other lied');
+  const asked = liar.questions.length;
+  for (const bytes of blobs) await pull(`${agent.url}/v2/team/app/blobs/${sha256DigestOf(bytes)}`);
+  t.equal(liar.questions.length, asked, 'the liar is not asked again');
+});
+
 t.test('wrong metainfo, with bytes that fit it, and nobody who knows better', async (t) => {
   const origin = await originHere(t);
   const digest = sha256DigestOf(someBytes(100));
   const garbage = wrongMetainfo(digest, MIB);
-  const liar = await liarHere(t, { garbage, answer: () => encodeMetainfo(garbage.metainfo) });
+  const liar = await liarHere(t, { garbage: [garbage], answer: () => encodeMetainfo(garbage.metainfo) });
   const agent = await agentWith(t, origin, [liar.multiaddr]);
   await origin.close();
   const refused = await pull(`${agent.url}/v2/team/app/blobs/${digest}`);
@@ -214,7 +290,7 @@ t.test('headers before the proof, and never a byte', async (t) => {
   const digest = sha256DigestOf(layer);
   const garbage = wrongMetainfo(digest, layer.length);
   const liar = await liarHere(t, {
-    garbage,
+    garbage: [garbage],
     answer(question) {
       if (question === `manifest ${image.digest}`) return image.manifest;
       return question === `metainfo ${digest}` ? encodeMetainfo(garbage.metainfo) : undefined;

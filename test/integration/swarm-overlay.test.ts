@@ -72,6 +72,9 @@ async function exchangeAmong(t: Test, cluster?: TestCluster): Promise<void> {
   t.equal(await first.overlay.provide('key', soon()), 2);
   t.same(await providersOf(third, 'key'), [first.address.libp2p.peerId]);
   t.same(await providersOf(third, 'another key'), []);
+  t.equal(await ask(`who ${'0'.repeat(64)}`), undefined, 'nobody is on record');
+  t.equal(await ask('who knows'), undefined);
+  t.same(second.questions, ['known', 'unknown', 'known'], 'what is asked of the overlay is answered by it');
   third.overlay.ban(first.address.libp2p.peerId);
   const banned = third.overlay.ask(first.address, 'known', { maxBytes: 6, signal: forEver });
   await t.rejects(banned, /not admitted/);

@@ -13,6 +13,7 @@ import type { LibraryParts, NodeAddress } from '../transport/libp2p/index.ts';
 import { nodeAddresses, toMultiaddr } from './addresses.ts';
 import type { Book } from './book.ts';
 import { createRecords } from './records.ts';
+import { nameOf } from './who.ts';
 
 /** Of a cluster, not of the public network: other nodes are never met. */
 const KAD_PROTOCOL = '/shoal/kad/1.0.0';
@@ -46,18 +47,17 @@ export interface Kad {
   look(signal: AbortSignal): Promise<void>;
   provide(key: string, signal: AbortSignal): Promise<number>;
   withdraw(key: string): Promise<void>;
+  /** The members of the table that are closest to `key`, at most `most`; the closest first. */
+  closest(key: string, most: number): readonly string[];
+  /** Peer ids of those that are on record here, ourselves among them. `name` is `nameOf(key)`. */
+  recorded(name: string): Promise<readonly string[]>;
   /** Peer ids; where they are reached is in the book. */
   providers(key: string, signal: AbortSignal): AsyncGenerator<string, void, undefined>;
   close(): Promise<void>;
 }
 
-/**
- * A key of the DHT. It is a hash of what it stands for: who keeps the record of a blob does not learn its digest from
- * it, and so cannot ask for the blob.
- */
-function cidOf(key: string): CID {
-  return CID.createV1(RAW, create(SHA2_256, createHash('sha256').update(`shoal ${key}`).digest()));
-}
+const cidNamed = (name: string): CID => CID.createV1(RAW, create(SHA2_256, Buffer.from(name, 'hex')));
+const cidOf = (key: string): CID => cidNamed(nameOf(key));
 
 export async function startKad(options: {
   readonly parts: LibraryParts;
@@ -131,7 +131,11 @@ export async function startKad(options: {
     // Ours are renewed by who decides what is provided.
     reprovide: { validity: VALIDITY_MS, threshold: 0, interval: CLEAN_UP_MS, concurrency: 1 },
   })(components) as KadDHT & {
-    readonly routingTable: { readonly size: number };
+    readonly routingTable: {
+      readonly size: number;
+      closestPeers(kadId: Uint8Array, options: { readonly count: number }): PeerInfo['id'][];
+    };
+    readonly providers: { getProviders(cid: CID): Promise<PeerInfo['id'][]> };
     onPeerConnect(peer: PeerInfo & { readonly protocols?: string[] }): Promise<void>;
   } & EventTarget &
     Startable;
@@ -165,6 +169,12 @@ export async function startKad(options: {
       }
       return told;
     },
+    closest(key, most) {
+      // Where a key lies is the hash of its multihash, as of a peer its peer id's.
+      const place = createHash('sha256').update(cidOf(key).multihash.bytes).digest();
+      return dht.routingTable.closestPeers(place, { count: most }).map(String);
+    },
+    recorded: async (name) => (await dht.providers.getProviders(cidNamed(name))).map(String),
     withdraw: (key) => dht.cancelReprovide(cidOf(key)),
     async *providers(key, signal) {
       for await (const event of dht.findProviders(cidOf(key), { signal })) {

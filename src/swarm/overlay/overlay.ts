@@ -15,6 +15,7 @@ import { readFrame, writeFrame } from './frames.ts';
 import type { Kad } from './kad.ts';
 import type { Lan } from './lan.ts';
 import type { Overlay, OverlayOptions } from './port.ts';
+import { answerWho, askWho, isWho } from './who.ts';
 
 /** Questions of members to each other, and the greeting. */
 const ASK_PROTOCOL = '/shoal/metainfo/1.0.0';
@@ -27,8 +28,12 @@ const SEND_DEADLINE_MS = 30_000;
 const MAX_QUESTION_BYTES = 4_096;
 const MAX_GREETING_BYTES = 8_192;
 const MAX_STREAMS = 32;
-/** Answers that are made or sent at the same time, over all members. */
-const MAX_ANSWERS = 32;
+/**
+ * Answers that are made or sent at the same time, over all members, and what of them may wait to be sent. One member may have what a
+ * whole cluster looks for at once, and on busy machines it is a while until an answer is taken.
+ */
+const MAX_ANSWERS = 512;
+const MAX_UNSENT_BYTES = 32 * 1024 * 1024;
 /** While fewer members than this were met, those that are introduced are greeted. */
 const ENOUGH_MEMBERS = 20;
 const GREETINGS_AT_ONCE = 4;
@@ -62,6 +67,7 @@ export async function createOverlay(options: {
   let greeting = 0;
   let met = 0;
   let answering = 0;
+  let unsentBytes = 0;
   let kad: Kad | undefined;
   let lan: Lan | undefined;
 
@@ -98,13 +104,17 @@ export async function createOverlay(options: {
 
   async function accept(connection: Connection): Promise<void> {
     const { memberId } = connection;
-    if (memberId === undefined || answering >= MAX_ANSWERS) return connection.close('busy');
+    const isBusy = answering >= MAX_ANSWERS || unsentBytes >= MAX_UNSENT_BYTES;
+    if (memberId === undefined || isBusy) return connection.close('busy');
     answering += 1;
+    let bytes = 0;
     try {
       const until = AbortSignal.any([stopping.signal, AbortSignal.timeout(QUESTION_DEADLINE_MS)]);
       const question = (await readFrame(connection, MAX_QUESTION_BYTES, until)).toString('utf8');
       const greeted = question.split('\n', 1)[0] === GREETING;
-      const found = greeted ? Buffer.from(greetingText()) : await answer(question, memberId);
+      const found = await answerTo(question, memberId, greeted);
+      bytes = found?.length ?? 0;
+      unsentBytes += bytes;
       if (found === undefined) writeFrame(connection, NO);
       else writeFrame(connection, YES, found);
       if (greeted) {
@@ -117,8 +127,21 @@ export async function createOverlay(options: {
       connection.close('not a question');
     } finally {
       answering -= 1;
+      unsentBytes -= bytes;
     }
   }
+
+  async function answerTo(
+    question: string,
+    memberId: string,
+    greeted: boolean,
+  ): Promise<Uint8Array | undefined> {
+    if (greeted) return Buffer.from(greetingText());
+    return isWho(question) ? answerWho(question, { kad, whereIs }) : answer(question, memberId);
+  }
+
+  const whereIs = (member: string): NodeAddress | undefined =>
+    (member === peerId ? own() : book.addressesOf(member))[0];
 
   /** Who asked closes the stream when it has all. */
   function sent(connection: Connection): Promise<void> {
@@ -266,6 +289,13 @@ export async function createOverlay(options: {
       // The library would wait for a first member.
       if (kad === undefined || kad.table === 0) return;
       try {
+        const near = await askWho(key, { kad, whereIs, ask: exchange, signal });
+        for (const at of near) {
+          if (at.peerId === peerId) continue;
+          book.learn(at.peerId, [at], false);
+          yield toPeer(at);
+        }
+        if (near.length > 0) return;
         for await (const member of kad.providers(key, signal)) {
           const [first] = book.addressesOf(member);
           if (first !== undefined) yield toPeer(first);
