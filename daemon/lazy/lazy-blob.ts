@@ -22,8 +22,14 @@ export interface LazyBlob {
   read(position: number, into: Uint8Array): Promise<void>;
 }
 
-/** Fetches a run: calls `onLeaf` for each verified leaf in order, rejects when there will be no more. */
-export type FetchRun = (run: LeafRun, onLeaf: (index: number, bytes: Buffer) => void) => Promise<void>;
+/** Fetches a run: calls `onLeaf` for each verified leaf in order, with bytes that are good for that call; rejects when there will be no more. */
+export type FetchRun = (run: LeafRun, onLeaf: (index: number, bytes: Uint8Array) => void) => Promise<void>;
+
+/** Who waits for a leaf. */
+interface Waiter {
+  take(leaf: Uint8Array): void;
+  fail(error: unknown): void;
+}
 
 export function createLazyBlob(options: {
   readonly leaves: Leaves;
@@ -31,33 +37,33 @@ export function createLazyBlob(options: {
   readonly readAheadBytes: number;
   readonly fetchRun: FetchRun;
 }): LazyBlob {
-  const { leaves, memory, fetchRun } = options;
-  const { digest, leafLength, length } = leaves;
+  const { leaves, fetchRun } = options;
+  const { leafLength, length } = leaves;
+  const shelf = options.memory.shelf();
   const lastLeaf = Math.ceil(length / leafLength) - 1;
   const readAhead = createReadAhead(Math.floor(options.readAheadBytes / leafLength));
-  const coming = new Map<number, PromiseWithResolvers<Buffer>>();
+  /** Leaves that are on their way. */
+  const coming = new Map<number, Waiter[]>();
 
   function fetch(run: LeafRun): void {
-    for (let index = run.first; index <= run.last; index += 1) {
-      const leaf = Promise.withResolvers<Buffer>();
-      leaf.promise.catch(() => undefined);
-      coming.set(index, leaf);
-    }
-    const arrived = (index: number, bytes: Buffer): void => {
-      memory.put(digest, index, bytes);
-      coming.get(index)?.resolve(bytes);
+    for (let index = run.first; index <= run.last; index += 1) coming.set(index, []);
+    const arrived = (index: number, bytes: Uint8Array): void => {
+      shelf.put(index, bytes);
+      const waiters = coming.get(index) ?? [];
       coming.delete(index);
+      for (const waiter of waiters) waiter.take(bytes);
     };
     fetchRun(run, arrived).catch((error: unknown) => {
       for (let index = run.first; index <= run.last; index += 1) {
-        coming.get(index)?.reject(error);
+        const waiters = coming.get(index) ?? [];
         coming.delete(index);
+        for (const waiter of waiters) waiter.fail(error);
       }
     });
   }
 
   function hasAll(first: number, last: number): boolean {
-    for (let index = first; index <= last; index += 1) if (!memory.has(digest, index)) return false;
+    for (let index = first; index <= last; index += 1) if (!shelf.has(index)) return false;
     return true;
   }
 
@@ -65,7 +71,7 @@ export function createLazyBlob(options: {
   function want(first: number, last: number): void {
     let from: number | undefined;
     for (let index = first; index <= last + 1; index += 1) {
-      const lacks = index <= last && !coming.has(index) && !memory.has(digest, index);
+      const lacks = index <= last && !coming.has(index) && !shelf.has(index);
       if (lacks) {
         from ??= index;
       } else if (from !== undefined) {
@@ -75,14 +81,21 @@ export function createLazyBlob(options: {
     }
   }
 
-  /** `last`: as far as this read goes, should the leaf have left the memory again. */
-  async function leaf(index: number, last: number): Promise<Buffer> {
-    const kept = memory.get(digest, index);
-    if (kept) return kept;
+  /** Resolves when `take` has been given the leaf. `last`: as far as this read goes, should the leaf have left the memory again. */
+  function arrival(index: number, last: number, take: (leaf: Uint8Array) => void): Promise<void> {
     if (!coming.has(index)) want(index, last);
-    const here = await coming.get(index)?.promise;
-    if (!here) throw new RangeError(`there is no leaf ${index}`);
-    return here;
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = {
+        take(leaf) {
+          take(leaf);
+          resolve();
+        },
+        fail: reject,
+      };
+      const waiters = coming.get(index);
+      if (waiters) waiters.push(waiter);
+      else reject(new RangeError(`there is no leaf ${index}`));
+    });
   }
 
   return {
@@ -98,7 +111,7 @@ export function createLazyBlob(options: {
     async ready({ start, end }) {
       const last = Math.floor(end / leafLength);
       for (let index = Math.floor(start / leafLength); index <= last; index += 1) {
-        if (!memory.has(digest, index)) await leaf(index, last);
+        if (!shelf.has(index)) await arrival(index, last, () => undefined);
       }
     },
     async read(position, into) {
@@ -107,8 +120,10 @@ export function createLazyBlob(options: {
         const index = Math.floor((position + at) / leafLength);
         const offset = position + at - index * leafLength;
         const taken = Math.min(into.length - at, leafSize(leaves, index) - offset);
-        const bytes = await leaf(index, last);
-        into.set(bytes.subarray(offset, offset + taken), at);
+        const target = into.subarray(at, at + taken);
+        if (!shelf.read(index, offset, target)) {
+          await arrival(index, last, (leaf) => target.set(leaf.subarray(offset, offset + taken)));
+        }
         at += taken;
       }
     },

@@ -1,58 +1,104 @@
-/** Verified leaves of all blobs, in memory; what was used longest ago goes first. */
-import type { Digest } from '#oci';
+/**
+ * Verified leaves of all blobs, in memory; what was used longest ago goes first. The memory is made once, in slabs, and used
+ * again: as buffers of their own, leaves that come and go would keep the collector at work, for which clients then wait.
+ */
+
+/** The leaves of one blob. */
+export interface LeafShelf {
+  has(index: number): boolean;
+  /** Copies bytes of a leaf, from `offset` of it, into all of `into`; false when it is not here. */
+  read(index: number, offset: number, into: Uint8Array): boolean;
+  /** Keeps a copy. */
+  put(index: number, leaf: Uint8Array): void;
+}
 
 export interface LeafMemory {
-  get(digest: Digest, index: number): Buffer | undefined;
-  has(digest: Digest, index: number): boolean;
-  put(digest: Digest, index: number, leaf: Buffer): void;
-  /** What is held, the rest of the allocations that leaves are parts of included. */
+  /** For a blob that is opened. What another shelf holds of the same blob is not seen, and grows old there. */
+  shelf(): LeafShelf;
+  /** Bytes of what is held, in whole pages. */
   readonly bytes: number;
 }
 
-export function createLeafMemory(maxBytes: number): LeafMemory {
-  const leaves = new Map<string, Buffer>();
-  /** How many leaves here share an allocation; it is counted whole as long as one does. */
-  const sharers = new Map<ArrayBufferLike, number>();
-  let bytes = 0;
-  const nameOf = (digest: Digest, index: number): string => `${index} ${digest}`;
+const PAGE_BYTES = 16 * 1024;
+const SLAB_PAGES = 64;
+/** More than the leaves of any blob. */
+const SHELF_NAMES = 2 ** 20;
 
-  function drop(name: string, leaf: Buffer): void {
-    leaves.delete(name);
-    const left = (sharers.get(leaf.buffer) ?? 1) - 1;
-    if (left > 0) {
-      sharers.set(leaf.buffer, left);
-      return;
+/** @param maxBytes less than one leaf: nothing is kept */
+export function createLeafMemory(maxBytes: number): LeafMemory {
+  const mostPages = Math.floor(maxBytes / PAGE_BYTES);
+  const free: Uint8Array[] = [];
+  let made = 0;
+  let shelves = 0;
+  /** By shelf and index; least recently used first. A leaf fills its pages one after another. */
+  const leaves = new Map<number, readonly Uint8Array[]>();
+
+  function grow(): void {
+    const pages = Math.min(SLAB_PAGES, mostPages - made);
+    const slab = Buffer.allocUnsafeSlow(pages * PAGE_BYTES);
+    for (let page = pages - 1; page >= 0; page -= 1) {
+      free.push(slab.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES));
     }
-    sharers.delete(leaf.buffer);
-    bytes -= leaf.buffer.byteLength;
+    made += pages;
+  }
+
+  function drop(name: number): void {
+    const pages = leaves.get(name);
+    if (pages === undefined) return;
+    leaves.delete(name);
+    free.push(...pages);
+  }
+
+  function makeRoom(pages: number): void {
+    while (free.length < pages && made < mostPages) grow();
+    for (const oldest of leaves.keys()) {
+      if (free.length >= pages) return;
+      drop(oldest);
+    }
   }
 
   return {
-    get(digest, index) {
-      const name = nameOf(digest, index);
-      const leaf = leaves.get(name);
-      if (leaf) {
-        leaves.delete(name);
-        leaves.set(name, leaf);
-      }
-      return leaf;
-    },
-    has: (digest, index) => leaves.has(nameOf(digest, index)),
-    put(digest, index, leaf) {
-      const name = nameOf(digest, index);
-      const before = leaves.get(name);
-      if (before) drop(name, before);
-      leaves.set(name, leaf);
-      const others = sharers.get(leaf.buffer) ?? 0;
-      sharers.set(leaf.buffer, others + 1);
-      if (others === 0) bytes += leaf.buffer.byteLength;
-      for (const [oldest, old] of leaves) {
-        if (bytes <= maxBytes) return;
-        drop(oldest, old);
-      }
+    shelf() {
+      const base = shelves * SHELF_NAMES;
+      shelves += 1;
+      return {
+        has: (index) => leaves.has(base + index),
+        read(index, offset, into) {
+          const name = base + index;
+          const pages = leaves.get(name);
+          if (pages === undefined) return false;
+          leaves.delete(name);
+          leaves.set(name, pages);
+          copyOut(pages, offset, into);
+          return true;
+        },
+        put(index, leaf) {
+          const name = base + index;
+          const count = Math.ceil(leaf.length / PAGE_BYTES);
+          drop(name);
+          if (count > mostPages) return;
+          makeRoom(count);
+          const pages = free.splice(free.length - count, count);
+          for (const [at, page] of pages.entries()) {
+            page.set(leaf.subarray(at * PAGE_BYTES, (at + 1) * PAGE_BYTES));
+          }
+          leaves.set(name, pages);
+        },
+      };
     },
     get bytes() {
-      return bytes;
+      return (made - free.length) * PAGE_BYTES;
     },
   };
+}
+
+function copyOut(pages: readonly Uint8Array[], offset: number, into: Uint8Array): void {
+  for (let at = 0; at < into.length; ) {
+    const start = (offset + at) % PAGE_BYTES;
+    const length = Math.min(into.length - at, PAGE_BYTES - start);
+    const page = pages[Math.floor((offset + at) / PAGE_BYTES)];
+    if (page === undefined) throw new RangeError('the leaf is shorter');
+    into.set(page.subarray(start, start + length), at);
+    at += length;
+  }
 }

@@ -48,20 +48,43 @@ t.test('read-ahead is bounded, whatever is read', async () => {
   );
 });
 
-t.test('the memory never holds more than it may, and the newest stays', async () => {
-  const digest = sha256DigestOf(Buffer.from('x'));
-  fc.assert(
-    fc.property(fc.array(fc.tuple(fc.nat(30), fc.boolean()), { maxLength: 200 }), (steps) => {
-      const memory = createLeafMemory(10 * 100);
-      return steps.every(([index, shared], step) => {
-        const allocation = Buffer.allocUnsafeSlow(shared ? 200 : 100);
-        memory.put(digest, index, allocation.subarray(0, 100));
-        if (shared) memory.put(digest, index + 100, allocation.subarray(100));
-        memory.get(digest, step % 30);
-        return memory.bytes <= 1000 && memory.has(digest, shared ? index + 100 : index);
-      });
-    }),
-  );
+t.test(
+  'the memory never holds more than it may, the newest stays, and each leaf keeps its bytes',
+  async () => {
+    const most = 10 * LEAF;
+    const steps = fc.array(fc.tuple(fc.nat(1), fc.nat(30), fc.integer({ min: 1, max: 3 * LEAF })), {
+      maxLength: 60,
+    });
+    fc.assert(
+      fc.property(steps, (all) => {
+        const memory = createLeafMemory(most);
+        const shelves = [memory.shelf(), memory.shelf()];
+        const put = new Map<string, Buffer>();
+        return all.every(([which, index, size], step) => {
+          const leaf = Buffer.alloc(size, step + 1);
+          leaf.writeUInt8(which, size - 1);
+          shelves[which]?.put(index, leaf);
+          put.set(`${which} ${index}`, leaf);
+          if (shelves[which]?.has(index) !== true || memory.bytes > most) return false;
+          for (const [name, wanted] of put) {
+            const [shelf, at] = name.split(' ').map(Number);
+            const from = Math.floor(wanted.length / 3);
+            const into = Buffer.alloc(wanted.length - from);
+            const isHere = shelves[shelf ?? 0]?.read(at ?? 0, from, into);
+            if (isHere === true && !into.equals(wanted.subarray(from))) return false;
+          }
+          return true;
+        });
+      }),
+    );
+  },
+);
+
+t.test('a memory without room keeps nothing', async (t) => {
+  const shelf = createLeafMemory(LEAF - 1).shelf();
+  shelf.put(0, Buffer.alloc(LEAF));
+  t.notOk(shelf.has(0));
+  t.notOk(shelf.read(0, 0, Buffer.alloc(1)));
 });
 
 /** A blob that is read from `bytes`; `runs` tells what was fetched. `fetch` may fail or wait. */
