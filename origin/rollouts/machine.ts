@@ -89,11 +89,12 @@ export function newNode(wave: number): RolloutNode {
   };
 }
 
-/** Whether the node shall fetch the image now. */
-export function isOrdered(rollout: Rollout, id: string): boolean {
-  const { phase, wave, nodes } = rollout;
+/** Whether a node of a rollout that stands so shall fetch the image now. */
+export function isOrdered(
+  { phase, wave }: Pick<Rollout, 'phase' | 'wave'>,
+  node: RolloutNode | undefined,
+): boolean {
   if (phase !== 'running' && phase !== 'done') return false;
-  const node = nodes.get(id);
   if (node === undefined || node.wave > wave) return false;
   return node.state === 'waiting' || node.state === 'fetching';
 }
@@ -125,7 +126,7 @@ function onReport(rollout: Rollout, id: string, report: Report, at: number): Cha
   node.bytes = report.bytes;
   node.reason = report.reason;
   node.startedAt ??= at;
-  const wasOrdered = isOrdered(rollout, id);
+  const wasOrdered = isOrdered(rollout, node);
   node.state = report.state;
   if (report.state === 'fetching') return { ...NOTHING, nodes: [id] };
   node.endedAt = at;
@@ -144,7 +145,7 @@ function onTick(rollout: Rollout, isAway: (node: string) => boolean, at: number)
   }
   const most = rollout.maxUnavailable;
   if (most !== null && unavailable > most) {
-    const reason = `${unavailable} nodes failed or are away, at most ${most} may be`;
+    const reason = `${missing(unavailable)}, at most ${most} may be`;
     return hold(rollout, 'stopped', reason, at);
   }
   if (open === 0 && rollout.wave + 1 < rollout.waves) {
@@ -152,31 +153,38 @@ function onTick(rollout: Rollout, isAway: (node: string) => boolean, at: number)
     return { header: true, orders: true, nodes: [] };
   }
   if (open === 0) {
-    const missing = unavailable === 0 ? null : `${unavailable} nodes failed or are away`;
-    return end(rollout, 'done', missing, at);
+    return end(rollout, 'done', unavailable === 0 ? null : missing(unavailable), at);
   }
   if (at < rollout.deadlineAt) return NOTHING;
-  return end(rollout, 'failed', `the deadline passed; ${open + unavailable} nodes are without it`, at);
+  return end(
+    rollout,
+    'failed',
+    `the deadline passed; without it: ${open + unavailable} of the nodes whose wave has begun`,
+    at,
+  );
+}
+
+function missing(nodes: number): string {
+  return nodes === 1 ? '1 node failed or is away' : `${nodes} nodes failed or are away`;
 }
 
 /** After `done`: who was away gets no order past the deadline. */
 function expireLeftovers(rollout: Rollout, at: number): Change {
   if (at < rollout.deadlineAt) return NOTHING;
-  const left = [...rollout.nodes.keys()].filter((id) => isOrdered(rollout, id));
-  for (const id of left) {
-    const node = rollout.nodes.get(id);
-    if (node === undefined) continue;
+  const left = [...rollout.nodes].filter(([, node]) => isOrdered(rollout, node));
+  for (const [, node] of left) {
     node.state = 'failed';
     node.reason = 'it was away until the deadline';
     node.endedAt = at;
   }
-  return { header: false, orders: left.length > 0, nodes: left };
+  return { header: false, orders: left.length > 0, nodes: left.map(([id]) => id) };
 }
 
 function onJoin(rollout: Rollout, id: string): Change {
   if (isFinal(rollout) || rollout.nodes.has(id)) return NOTHING;
-  rollout.nodes.set(id, newNode(rollout.waves - 1));
-  return { header: false, orders: isOrdered(rollout, id), nodes: [id] };
+  const node = newNode(rollout.waves - 1);
+  rollout.nodes.set(id, node);
+  return { header: false, orders: isOrdered(rollout, node), nodes: [id] };
 }
 
 function onPause(rollout: Rollout, at: number): Change {

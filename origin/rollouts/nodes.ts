@@ -10,7 +10,9 @@ export interface Nodes {
   get(id: string): KnownNode | undefined;
   list(): Iterable<KnownNode>;
   isAway(id: string): boolean;
-  /** Who is to be written: new, changed, or seen long after it was written. */
+  /** Who went away or came back since the last look is to be written. */
+  lookWhoIsAway(): void;
+  /** Who is to be written: new, changed, away or back, or seen long after it was written. */
   takeUnsaved(): KnownNode[];
   /** Who has not spoken for a month. */
   takeForgotten(): string[];
@@ -28,6 +30,8 @@ const FORGET_MS = 30 * 24 * 3_600_000;
 interface Entry {
   known: KnownNode;
   savedAt: number;
+  /** As it is on the disk. */
+  savedAway: boolean;
   leftAt: number | undefined;
 }
 
@@ -35,16 +39,25 @@ export function createNodes(kept: readonly KnownNode[], now: () => number): Node
   const startedAt = now();
   const nodes = new Map<string, Entry>();
   const unsaved = new Set<string>();
-  for (const known of kept) nodes.set(known.id, { known, savedAt: known.seenAt, leftAt: undefined });
+  for (const known of kept) {
+    nodes.set(known.id, { known, savedAt: known.seenAt, savedAway: known.away, leftAt: undefined });
+  }
+  const isAway = ({ known, leftAt }: Entry): boolean => {
+    if (known.away) return true;
+    if (leftAt !== undefined) return now() - leftAt > LEFT_MS;
+    // This origin was away itself: who has not come back yet may still do so.
+    return now() - Math.max(known.seenAt, startedAt) > SILENT_MS;
+  };
 
   return {
     seen(id, { name, zone }) {
       const before = nodes.get(id);
-      const known: KnownNode = { id, name, zone, seenAt: now() };
+      const known: KnownNode = { id, name, zone, seenAt: now(), away: false };
       const changed = before === undefined || before.known.name !== name || before.known.zone !== zone;
       const late = before !== undefined && known.seenAt - before.savedAt > SAVE_EACH_MS;
       if (changed || late) unsaved.add(id);
-      nodes.set(id, { known, savedAt: before?.savedAt ?? 0, leftAt: undefined });
+      const { savedAt = 0, savedAway = false } = before ?? {};
+      nodes.set(id, { known, savedAt, savedAway, leftAt: undefined });
       return changed;
     },
     left(id) {
@@ -57,16 +70,19 @@ export function createNodes(kept: readonly KnownNode[], now: () => number): Node
     },
     isAway(id) {
       const entry = nodes.get(id);
-      if (entry === undefined) return true;
-      if (entry.leftAt !== undefined) return now() - entry.leftAt > LEFT_MS;
-      // This origin was away itself: who has not come back yet may still do so.
-      return now() - Math.max(entry.known.seenAt, startedAt) > SILENT_MS;
+      return entry === undefined || isAway(entry);
+    },
+    lookWhoIsAway() {
+      for (const [id, entry] of nodes) if (isAway(entry) !== entry.savedAway) unsaved.add(id);
     },
     takeUnsaved() {
-      const taken = [...unsaved].flatMap((id) => nodes.get(id)?.known ?? []);
-      for (const { id } of taken) {
+      const taken: KnownNode[] = [];
+      for (const id of unsaved) {
         const entry = nodes.get(id);
-        if (entry !== undefined) entry.savedAt = now();
+        if (entry === undefined) continue;
+        entry.savedAway = isAway(entry);
+        entry.savedAt = now();
+        taken.push({ ...entry.known, away: entry.savedAway });
       }
       unsaved.clear();
       return taken;

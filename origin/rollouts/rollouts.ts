@@ -5,8 +5,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Database } from '#database';
 import { ProblemError } from '#http';
-import { type Hello, HOLD_MS, MAX_ORDERS, type Order, type OrdersAnswer, type Report } from '#orders';
+import { type Hello, MAX_ORDERS, type Order, type OrdersAnswer, type Report } from '#orders';
 import type { Logger, Metrics } from '#telemetry';
+import { openJournal } from './journal.ts';
 import {
   type Change,
   type Command,
@@ -18,10 +19,11 @@ import {
   step,
 } from './machine.ts';
 import { createNodes, MAX_NODES, type Nodes } from './nodes.ts';
+import { createPace } from './pace.ts';
+import { holdQuestions } from './questions.ts';
 import { parseSelector } from './selector.ts';
-import { shareOf } from './shares.ts';
 import { openRolloutStore } from './store.ts';
-import { receivedOf, viewOf } from './view.ts';
+import { viewOf } from './view.ts';
 import { planWaves, type WaveSize } from './waves.ts';
 
 /** What the image's name means now at this origin. */
@@ -54,10 +56,13 @@ export interface Rollouts {
   /** @throws ProblemError 404, 409 */
   command(id: string, command: Command): Promise<Rollout>;
   view(rollout: Rollout): ReturnType<typeof viewOf>;
+  /** What is told after this is on the disk: a status never goes back, whatever becomes of this program. */
+  settled(): Promise<void>;
   readonly nodes: Nodes;
   /** Answers when the node's orders are others than those that it knows, or after a while. */
   hello(node: string, said: Hello, gone: AbortSignal): Promise<OrdersAnswer>;
-  report(node: string, reports: readonly Report[]): { readonly reportSeconds: number };
+  /** The end of a node's work is on the disk when it resolves. @throws ProblemError 503 when it cannot be written */
+  report(node: string, reports: readonly Report[]): Promise<{ readonly reportSeconds: number }>;
   /** Answers all who wait. */
   release(): void;
   close(): Promise<void>;
@@ -65,17 +70,11 @@ export interface Rollouts {
 
 const TICK_MS = 500;
 const MAX_ACTIVE = MAX_ORDERS;
+/** Rollouts that have ended, and nodes of them all: the newest are kept. */
 const MAX_KEPT = 500;
+const MAX_KEPT_NODES = 200_000;
 /** Nodes that were not seen for so long are in no new rollout. */
 const RECENT_MS = 24 * 3_600_000;
-const RATE_WINDOW_MS = 10_000;
-/** Reports a second that this origin wants in all. */
-const REPORTS_PER_SECOND = 500;
-
-interface Waiting {
-  readonly known: string;
-  readonly answer: () => void;
-}
 
 export async function createRollouts(options: {
   readonly db: Database;
@@ -92,11 +91,8 @@ export async function createRollouts(options: {
   const kept = await store.load();
   const nodes = createNodes(kept.nodes, now);
   const rollouts = new Map(kept.rollouts.map((rollout) => [rollout.id, rollout]));
-  const waiting = new Map<string, Waiting>();
-  const shares = new Map<string, number>();
-  const unsaved = new Map<string, Set<string>>();
-  const samples = new Map<string, { readonly at: number; readonly received: number }[]>();
-  let woken = false;
+  /** Those that are done and past their deadline: nothing of them changes any more. */
+  const over = new Set<string>();
   let closed = false;
   let lastAt = Math.max(0, ...kept.rollouts.map(({ createdAt }) => createdAt));
 
@@ -128,78 +124,57 @@ export async function createRollouts(options: {
   });
 
   const active = (): Rollout[] => [...rollouts.values()].filter((rollout) => !isFinal(rollout));
+  const journal = openJournal({
+    ...{ store, nodes, kept: kept.rollouts },
+    onStanding: () => {
+      pace.count(counted(), now());
+      questions.look();
+    },
+  });
+  const pace = createPace({ isAway: nodes.isAway, standing: journal.standing });
+  const questions = holdQuestions({
+    versionOf: (node) => versionOf(ordersOf(node)),
+    onGone: (node) => nodes.left(node),
+  });
   /** After its end a rollout may still have orders for who was away. */
   const giving = (): Rollout[] =>
-    [...rollouts.values()].filter(
-      ({ phase, deadlineAt }) => phase === 'running' || (phase === 'done' && deadlineAt > now()),
-    );
+    [...rollouts.values()].filter((rollout) => {
+      const { phase } = journal.standing(rollout);
+      return phase === 'running' || (phase === 'done' && rollout.deadlineAt > now());
+    });
+  /** Whose numbers change: those that have ended only where who comes back needs a share. */
+  const counted = (): Rollout[] =>
+    giving().filter(({ phase, bytesPerSecond }) => phase === 'running' || bytesPerSecond !== null);
 
   const ordersOf = (node: string): Order[] => {
     const orders: Order[] = [];
     for (const rollout of giving()) {
-      if (orders.length === MAX_ORDERS || !isOrdered(rollout, node)) continue;
+      const own = rollout.nodes.get(node);
+      if (own === undefined || orders.length === MAX_ORDERS) continue;
+      if (!isOrdered(journal.standing(rollout), own)) continue;
       const { id, repository, digest, platforms } = rollout;
-      const attempt = rollout.nodes.get(node)?.attempt ?? 0;
-      const bytesPerSecond = shares.get(id) ?? null;
-      orders.push({ id, attempt, repository, digest, platforms: [...platforms], bytesPerSecond });
+      const bytesPerSecond = pace.share(rollout);
+      orders.push({
+        id,
+        attempt: own.attempt,
+        repository,
+        digest,
+        platforms: [...platforms],
+        bytesPerSecond,
+      });
     }
     return orders;
-  };
-  const versionOf = (orders: readonly Order[]): string =>
-    orders.map(({ id, attempt, bytesPerSecond }) => `${id}.${attempt}.${bytesPerSecond ?? ''}`).join(' ');
-
-  const setShare = (rollout: Rollout): boolean => {
-    if (rollout.bytesPerSecond === null) return false;
-    let fetching = 0;
-    for (const id of rollout.nodes.keys()) if (isOrdered(rollout, id) && !nodes.isAway(id)) fetching += 1;
-    const share = shareOf(rollout.bytesPerSecond, fetching);
-    if (shares.get(rollout.id) === share) return false;
-    shares.set(rollout.id, share);
-    return true;
-  };
-
-  /** How often nodes report, so that all who fetch stay below what this origin wants; counted by the tick. */
-  let reportSeconds = 1;
-  const countFetching = (): void => {
-    let fetching = 0;
-    for (const rollout of active())
-      for (const { state } of rollout.nodes.values()) if (state === 'fetching') fetching += 1;
-    reportSeconds = Math.min(30, Math.max(1, fetching / REPORTS_PER_SECOND));
-  };
-
-  /** Looks once, in a later turn, whose orders changed. */
-  const wake = (): void => {
-    if (woken || closed) return;
-    woken = true;
-    setImmediate(() => {
-      woken = false;
-      for (const rollout of giving()) setShare(rollout);
-      for (const [node, { known, answer }] of waiting) if (versionOf(ordersOf(node)) !== known) answer();
-    });
-  };
-
-  const note = (rollout: Rollout, changed: Iterable<string>): void => {
-    const noted = unsaved.get(rollout.id) ?? new Set();
-    for (const id of changed) noted.add(id);
-    unsaved.set(rollout.id, noted);
-  };
-  const flush = async (): Promise<void> => {
-    const batches = [...unsaved];
-    unsaved.clear();
-    for (const [id, changed] of batches) {
-      const rollout = rollouts.get(id);
-      if (rollout) await store.save(rollout, changed);
-    }
-    const known = nodes.takeUnsaved();
-    if (known.length > 0) await store.saveNodes(known);
   };
   const complain = (error: unknown): void => log.error({ err: error }, 'rollouts could not be written');
 
   const apply = (rollout: Rollout, event: Event): Change => {
     const before = rollout.phase;
     const change = step(rollout, event);
-    if (change.header || change.nodes.length > 0) note(rollout, change.nodes);
-    if (change.orders) wake();
+    if (change.header || change.nodes.length > 0) {
+      const isProgress = event.kind === 'report' && event.report.state === 'fetching';
+      journal.note(rollout, change.nodes, !isProgress);
+    }
+    if (change.orders) for (const node of change.nodes) questions.look(node);
     if (rollout.phase !== before) {
       const { id, image, phase, reason, wave } = rollout;
       log.info({ rollout: id, image, state: phase, reason, wave: wave + 1 }, 'rollout');
@@ -207,41 +182,33 @@ export async function createRollouts(options: {
     return change;
   };
 
-  const sample = (rollout: Rollout, at: number): void => {
-    let received = 0;
-    for (const { bytes } of rollout.nodes.values()) received += receivedOf(bytes);
-    const list = samples.get(rollout.id) ?? [];
-    list.push({ at, received });
-    while ((list[0]?.at ?? at) < at - RATE_WINDOW_MS) list.shift();
-    samples.set(rollout.id, list);
+  const forgetOldest = (): void => {
+    const finished = [...rollouts.values()].filter(isFinal).sort((a, b) => b.createdAt - a.createdAt);
+    let kept = 0;
+    for (const [place, old] of finished.entries()) {
+      kept += old.nodes.size;
+      if (place < MAX_KEPT && (place === 0 || kept <= MAX_KEPT_NODES)) continue;
+      rollouts.delete(old.id);
+      over.delete(old.id);
+      pace.forget(old);
+      journal.forget(old).catch(complain);
+    }
   };
-  const rateNow = ({ id, phase }: Rollout): number => {
-    const list = samples.get(id) ?? [];
-    const [first, last] = [list[0], list.at(-1)];
-    if (phase !== 'running' || first === undefined || last === undefined || last.at <= first.at) return 0;
-    return Math.max(0, Math.round(((last.received - first.received) * 1000) / (last.at - first.at)));
-  };
-
   const tick = (): void => {
     const at = now();
-    for (const rollout of giving()) {
+    for (const rollout of rollouts.values()) {
+      if (rollout.phase !== 'running' && (rollout.phase !== 'done' || over.has(rollout.id))) continue;
       apply(rollout, { kind: 'tick', isAway: nodes.isAway, at });
-      sample(rollout, at);
-      if (rollout.bytesPerSecond !== null && setShare(rollout)) wake();
+      if (rollout.phase === 'done' && at >= rollout.deadlineAt) over.add(rollout.id);
     }
-    const finished = [...rollouts.values()].filter(isFinal).sort((a, b) => a.createdAt - b.createdAt);
-    for (const old of finished.slice(0, Math.max(0, finished.length - MAX_KEPT))) {
-      rollouts.delete(old.id);
-      for (const map of [shares, unsaved, samples]) map.delete(old.id);
-      store.forget(old).catch(complain);
-    }
-    countFetching();
+    if (pace.count(counted(), at)) questions.look();
+    forgetOldest();
     for (const id of nodes.takeForgotten()) store.forgetNode(id).catch(complain);
-    flush().catch(complain);
+    nodes.lookWhoIsAway();
+    journal.flush().catch(complain);
   };
   const timer = setInterval(tick, TICK_MS);
-  countFetching();
-  for (const rollout of giving()) setShare(rollout);
+  pace.count(counted(), now());
 
   /** A node that was not known when a rollout began, and is one of those that it is for. */
   const join = (id: string): void => {
@@ -304,13 +271,14 @@ export async function createRollouts(options: {
         ...{ phase: 'running', wave: 0, reason: null, heldAt: null, endedAt: null },
         nodes: new Map([...planned].map(([id, wave]) => [id, newNode(wave)])),
       };
-      await store.save(rollout, rollout.nodes.keys());
+      await journal.begin(rollout);
       rollouts.set(rollout.id, rollout);
       log.info(
         { rollout: rollout.id, image: rollout.image, nodes: chosen.length, trigger: rollout.trigger },
         'rollout begins',
       );
-      wake();
+      pace.count(counted(), now());
+      questions.look();
       return rollout;
     },
     get: (id) => rollouts.get(id),
@@ -320,70 +288,66 @@ export async function createRollouts(options: {
       if (rollout === undefined) throw new ProblemError(404, 'Not Found', `there is no rollout ${id}`);
       const { refused } = apply(rollout, { kind: command, at: now() });
       if (refused !== undefined) throw new ProblemError(409, 'Conflict', refused);
-      await flush();
+      await journal.settled();
       return rollout;
     },
-    view: (rollout) => viewOf(rollout, nodes, rateNow(rollout), now()),
+    view: (rollout) => viewOf(rollout, nodes, pace.bytesPerSecond(rollout), now()),
+    // What cannot be written is told nevertheless.
+    settled: () => journal.flush().catch(() => undefined),
     async hello(node, said, gone) {
       if (closed) throw stopping();
       if (nodes.get(node) === undefined && nodes.size >= MAX_NODES) {
         throw new ProblemError(507, 'Insufficient Storage', `this origin keeps ${MAX_NODES} nodes at most`);
       }
       if (nodes.seen(node, said)) join(node);
-      // It asks anew: its earlier question is of no use to it.
-      waiting.get(node)?.answer();
       const answerNow = (): OrdersAnswer => {
         const orders = ordersOf(node);
-        return { version: versionOf(orders), reportSeconds, orders };
+        return { version: versionOf(orders), reportSeconds: pace.reportSeconds(), orders };
       };
       const first = answerNow();
       if (first.version !== said.known) return first;
-      await new Promise<void>((resolve) => {
-        const entry: Waiting = {
-          known: said.known,
-          answer: () => {
-            clearTimeout(late);
-            gone.removeEventListener('abort', onGone);
-            if (waiting.get(node) === entry) waiting.delete(node);
-            resolve();
-          },
-        };
-        const onGone = (): void => {
-          if (waiting.get(node) === entry) nodes.left(node);
-          entry.answer();
-        };
-        // Spread, so that who asked together does not ask together again.
-        const late = setTimeout(entry.answer, HOLD_MS * (0.8 + Math.random() * 0.2));
-        gone.addEventListener('abort', onGone, { once: true });
-        waiting.set(node, entry);
-        if (gone.aborted) onGone();
-      });
+      await questions.hold(node, said.known, gone);
       // What was released is not what changed: the node asks elsewhere, or again when we are back.
       if (closed) throw stopping();
       return answerNow();
     },
-    report(node, reports) {
+    async report(node, reports) {
       const at = now();
+      let ended = 0;
       for (const report of reports) {
         const rollout = rollouts.get(report.id);
         if (rollout === undefined) continue;
         const { nodes: changed } = apply(rollout, { kind: 'report', node, report, at });
-        if (changed.length > 0 && report.state !== 'fetching') outcomes.inc({ result: report.state });
+        if (changed.length === 0 || report.state === 'fetching') continue;
+        ended += 1;
+        outcomes.inc({ result: report.state });
       }
-      return { reportSeconds };
+      if (ended > 0) {
+        await journal.settled().catch((error: unknown) => {
+          complain(error);
+          throw new ProblemError(503, 'Service Unavailable', 'this origin cannot write down reports now');
+        });
+      }
+      return { reportSeconds: pace.reportSeconds() };
     },
     release() {
       closed = true;
-      for (const { answer } of [...waiting.values()]) answer();
+      questions.release();
     },
     async close() {
       closed = true;
       clearInterval(timer);
-      for (const { answer } of [...waiting.values()]) answer();
-      await flush().catch(complain);
+      questions.release();
+      await journal.flush().catch(complain);
       await store.close();
     },
   };
+}
+
+function versionOf(orders: readonly Order[]): string {
+  return orders
+    .map(({ id, attempt, bytesPerSecond }) => `${id}.${attempt}.${bytesPerSecond ?? ''}`)
+    .join(' ');
 }
 
 function stopping(): ProblemError {

@@ -61,6 +61,7 @@ export function registerRollouts(
     return reply.status(201).header('location', `/api/v1/rollouts/${view.id}`).send(view);
   });
   app.get<{ Querystring: { ended?: unknown } }>('/api/v1/rollouts', async ({ query }) => {
+    await rollouts.settled();
     const all = rollouts.list();
     const ended = query.ended === 'true' ? true : query.ended === 'false' ? false : undefined;
     const wanted = all.filter((rollout) => ended === undefined || isFinal(rollout) === ended);
@@ -75,6 +76,7 @@ export function registerRollouts(
       if (rollout === undefined) {
         throw new ProblemError(404, 'Not Found', `there is no rollout ${params.id.slice(0, 64)}`);
       }
+      await rollouts.settled();
       const view = rollouts.view(rollout);
       return query.nodes === 'true'
         ? { ...view, eachNode: nodeViews(rollout, rollouts.nodes, Date.now()) }

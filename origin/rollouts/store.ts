@@ -1,4 +1,4 @@
-/** Rollouts and known nodes on the disk. What is awaited is synced; what a crash may take is told again by agents. */
+/** Rollouts and known nodes on the disk. */
 import { z } from 'zod';
 import type { Database } from '#database';
 import { reports } from '#orders';
@@ -11,12 +11,14 @@ export interface KnownNode {
   readonly zone: string | undefined;
   /** Milliseconds since the epoch. */
   readonly seenAt: number;
+  /** It was counted as away, and has not spoken since: an origin that starts again still counts it so. */
+  readonly away: boolean;
 }
 
 export interface RolloutStore {
   load(): Promise<{ readonly rollouts: Rollout[]; readonly nodes: KnownNode[] }>;
-  /** The header, and these nodes of it. Synced when it resolves; writes are made in the order of the calls. */
-  save(rollout: Rollout, nodes: Iterable<string>): Promise<void>;
+  /** The header, and these nodes of it, as they are now; writes are made in the order of the calls. With `sync` they outlive the machine when it resolves. */
+  save(rollout: Rollout, nodes: Iterable<string>, sync: boolean): Promise<void>;
   forget(rollout: Rollout): Promise<void>;
   saveNodes(nodes: readonly KnownNode[]): Promise<void>;
   forgetNode(id: string): Promise<void>;
@@ -61,6 +63,7 @@ const storedKnown = z.object({
   name: z.string(),
   zone: z.string().optional(),
   seenAt: z.number(),
+  away: z.boolean().default(false),
 });
 
 export function openRolloutStore(db: Database): RolloutStore {
@@ -93,12 +96,12 @@ export function openRolloutStore(db: Database): RolloutStore {
       }
       return { rollouts: [...rollouts.values()], nodes };
     },
-    save(rollout, nodes) {
+    save(rollout, nodes, sync) {
       const { nodes: all, ...header } = rollout;
       // As they are now: they may be others when it is this write's turn.
       const batch = [put(headers, rollout.id, { ...header })];
       for (const id of nodes) batch.push(put(members, `${rollout.id}!${id}`, { ...all.get(id) }));
-      return inTurn(() => db.batch(batch, { sync: true }));
+      return inTurn(() => db.batch(batch, { sync }));
     },
     forget: (rollout) =>
       inTurn(async () => {

@@ -51,11 +51,12 @@ export function viewOf(rollout: Rollout, nodes: Nodes, bytesPerSecondNow: number
   const zones = new Map<string, Part>();
   const sum = emptyPart();
   const bytes: Record<(typeof SOURCES)[number], number> = { ...NO_BYTES };
+  const size = usualSize(all);
   for (const node of all) {
     const zone = node.zone ?? '-';
     const part = zones.get(zone) ?? emptyPart();
     zones.set(zone, part);
-    for (const each of [sum, part, waves[node.wave - 1]]) if (each) count(each, node);
+    for (const each of [sum, part, waves[node.wave - 1]]) if (each) count(each, node, size);
     for (const source of SOURCES) bytes[source] += node.bytes[source];
   }
   return {
@@ -67,7 +68,7 @@ export function viewOf(rollout: Rollout, nodes: Nodes, bytesPerSecondNow: number
     /** What other agents gave, and direct pulls would have taken from the origin. */
     savedBytes: bytes.peer,
     bytesPerSecondNow,
-    etaSeconds: etaOf(all, rollout, bytesPerSecondNow),
+    etaSeconds: etaOf(all, rollout, bytesPerSecondNow, size),
     slowest: slowestOf(all),
   };
 }
@@ -95,7 +96,7 @@ function nodeView(id: string, node: RolloutNode, rollout: Rollout, nodes: Nodes,
     name: known?.name ?? id,
     zone: known?.zone ?? null,
     wave: node.wave + 1,
-    state: away ? 'away' : node.state === 'fetching' && !isOrdered(rollout, id) ? 'waiting' : node.state,
+    state: away ? 'away' : node.state === 'fetching' && !isOrdered(rollout, node) ? 'waiting' : node.state,
     haveBytes: haveOf(node.bytes),
     totalBytes: node.totalBytes,
     bytes: node.bytes,
@@ -111,22 +112,31 @@ function emptyPart(): Part {
   };
 }
 
-function count(part: Part, node: NodeView): void {
+function count(part: Part, node: NodeView, usualSize: number): void {
   part.nodes += 1;
   part[node.state] += 1;
   part.haveBytes += node.haveBytes;
-  part.totalBytes += node.totalBytes;
+  part.totalBytes += node.totalBytes || usualSize;
+}
+
+/** Bytes of the image where a node has not said it yet: as others found it. Nodes differ by their platform. */
+function usualSize(all: readonly NodeView[]): number {
+  const known = all.filter(({ totalBytes }) => totalBytes > 0);
+  const sum = known.reduce((total, { totalBytes }) => total + totalBytes, 0);
+  return Math.round(sum / Math.max(1, known.length));
 }
 
 /** Seconds until every node that can has it, at the rate of now; null: that cannot be said. */
-function etaOf(all: readonly NodeView[], { phase }: Rollout, bytesPerSecond: number): number | null {
-  if (phase !== 'running' || bytesPerSecond <= 0) return null;
-  const known = all.filter(({ totalBytes }) => totalBytes > 0);
-  if (known.length === 0) return null;
-  const usual = known.reduce((sum, { totalBytes }) => sum + totalBytes, 0) / known.length;
+function etaOf(
+  all: readonly NodeView[],
+  { phase }: Rollout,
+  bytesPerSecond: number,
+  usualSize: number,
+): number | null {
+  if (phase !== 'running' || bytesPerSecond <= 0 || usualSize === 0) return null;
   const missing = all
     .filter(({ state }) => state === 'fetching' || state === 'waiting')
-    .reduce((sum, node) => sum + (node.totalBytes || usual) - node.haveBytes, 0);
+    .reduce((sum, node) => sum + (node.totalBytes || usualSize) - node.haveBytes, 0);
   return Math.ceil(missing / bytesPerSecond);
 }
 

@@ -158,7 +158,7 @@ t.test('too many failures stop it and say why', async (t) => {
   });
   const end = await seen(origin.url, view.id, ({ state }) => state === 'stopped');
   t.match(end.eachNode?.[0]?.reason, /cache holds 1000000 \(cache.size\)/);
-  t.match(end.reason, /1 nodes failed or are away, at most 0 may be/);
+  t.match(end.reason, /1 node failed or is away, at most 0 may be/);
 });
 
 t.test('what cannot be is refused with the reason', async (t) => {
