@@ -4,8 +4,8 @@ import type { CacheReport } from '#daemon';
 import { defineCommand } from './command.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
 import { digestsOf } from './explain.ts';
-import { loginOf, loginOptions, loginSwitches } from './login.ts';
-import { askManagement } from './management.ts';
+import { loginOptions, loginSwitches } from './login.ts';
+import { withManagement } from './management.ts';
 import { platform } from './pull.ts';
 import { formatBytes, formatTable } from './text.ts';
 
@@ -17,6 +17,7 @@ const agentOptions = {
   'ca.file': optional(path, 'PEM file of authorities to trust, beside the built-in ones'),
   ...loginOptions,
 } as const;
+const agent = { deadlineMs: DEADLINE_MS, program: 'an agent' } as const;
 
 export const cacheLs = defineCommand({
   name: 'cache ls',
@@ -26,17 +27,13 @@ export const cacheLs = defineCommand({
   options: agentOptions,
   switches: { json: 'one JSON object a blob', ...loginSwitches },
   configFile: 'none',
-  run: async ({ values, has }) => {
-    const login = await loginOf(values, has, [values.agent]);
-    const client = await login.client({ caFile: values['ca.file'] });
-    try {
+  run: ({ values, has }) =>
+    withManagement({ ...agent, url: values.agent, values, has }, async (ask) => {
       const rows: string[][] = [];
       let after = '';
       let report: CacheReport;
       do {
-        const where = `${values.agent}/api/v1/cache?n=${PAGE}${after}`;
-        const signal = AbortSignal.timeout(DEADLINE_MS);
-        report = await askManagement<CacheReport>(client, login, 'GET', where, signal, 'an agent');
+        report = await ask<CacheReport>('GET', `cache?n=${PAGE}${after}`);
         for (const blob of report.blobs) {
           if (has('json')) process.stdout.write(`${JSON.stringify(blob)}\n`);
           else rows.push([blob.digest, formatBytes(blob.size), blob.lastUsed, notesOf(blob)]);
@@ -54,10 +51,7 @@ export const cacheLs = defineCommand({
         `${rows.length === 0 ? '' : table}${formatBytes(report.countedBytes)}${limit} used\n`,
       );
       return EXIT_DONE;
-    } finally {
-      await client.close();
-    }
-  },
+    }),
 });
 
 const notesOf = (blob: CacheReport['blobs'][number]): string =>
@@ -86,24 +80,12 @@ function changeCommand(options: {
     options: { ...agentOptions, platform },
     switches: { json: 'one JSON object a blob', ...loginSwitches },
     configFile: 'none',
-    run: async ({ values, operands: [operand = ''], has }) => {
-      const login = await loginOf(values, has, [values.agent]);
-      const digests = await digestsOf(operand, values, login);
-      const client = await login.client({ caFile: values['ca.file'] });
-      let failures = 0;
-      try {
-        for (const digest of digests) {
-          const where = `${values.agent}/api/v1/cache/${options.part}/${digest}`;
-          const signal = AbortSignal.timeout(DEADLINE_MS);
+    run: ({ values, operands: [operand = ''], has }) =>
+      withManagement({ ...agent, url: values.agent, values, has }, async (ask, login) => {
+        let failures = 0;
+        for (const digest of await digestsOf(operand, values, login)) {
           try {
-            const change = await askManagement<Change>(
-              client,
-              login,
-              options.method,
-              where,
-              signal,
-              'an agent',
-            );
+            const change = await ask<Change>(options.method, `cache/${options.part}/${digest}`);
             process.stdout.write(
               has('json') ? `${JSON.stringify(change)}\n` : `${digest} ${options.words(change)}\n`,
             );
@@ -112,11 +94,8 @@ function changeCommand(options: {
             process.stderr.write(`${(error as Error).message}\n`);
           }
         }
-      } finally {
-        await client.close();
-      }
-      return failures === 0 ? EXIT_DONE : EXIT_FAILED;
-    },
+        return failures === 0 ? EXIT_DONE : EXIT_FAILED;
+      }),
   });
 }
 

@@ -6,11 +6,11 @@ import { clusterKeyIn } from './cluster-key.ts';
 import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
-import { loginOf, loginSwitches } from './login.ts';
-import { askManagement, originUrlOptions } from './management.ts';
+import { loginSwitches } from './login.ts';
+import { originUrlOptions, withManagement } from './management.ts';
 import { formatTable } from './text.ts';
 
-const DEADLINE_MS = 30_000;
+const asked = { deadlineMs: 30_000, program: 'an origin with --admission token' } as const;
 
 interface Members {
   readonly members: readonly {
@@ -33,20 +33,9 @@ export const clusterMembers = defineCommand({
   options: originUrlOptions,
   switches: { json: 'one JSON object a member', ...loginSwitches },
   configFile: 'none',
-  run: async ({ values, has }) => {
-    const login = await loginOf(values, has, [values.url]);
-    const client = await login.client({ caFile: values['ca.file'] });
-    try {
-      const where = `${values.url}/api/v1/cluster/members`;
-      const signal = AbortSignal.timeout(DEADLINE_MS);
-      const { members } = await askManagement<Members>(
-        client,
-        login,
-        'GET',
-        where,
-        signal,
-        'an origin with --admission token',
-      );
+  run: ({ values, has }) =>
+    withManagement({ ...asked, url: values.url, values, has }, async (ask) => {
+      const { members } = await ask<Members>('GET', 'cluster/members');
       if (has('json')) {
         for (const member of members) process.stdout.write(`${JSON.stringify(member)}\n`);
         return EXIT_DONE;
@@ -57,10 +46,7 @@ export const clusterMembers = defineCommand({
       const heading = ['peer id', 'role', 'state', 'address', 'joined', 'member until'];
       process.stdout.write(rows.length === 0 ? 'No members yet.\n' : formatTable(heading, rows, 6));
       return EXIT_DONE;
-    } finally {
-      await client.close();
-    }
-  },
+    }),
 });
 
 export const clusterRevoke = defineCommand({
@@ -89,24 +75,18 @@ export const clusterRevoke = defineCommand({
       );
     }
     const key = await clusterKeyIn(values.data);
-    const body = JSON.stringify({ statement: await signRevocation(key, subject, Date.now()) });
-    const login = await loginOf({ username: undefined, 'auth.file': undefined }, has, values.url);
-    const client = await login.client({ caFile: values['ca.file'] });
+    const body = { statement: await signRevocation(key, subject, Date.now()) };
     let failures = 0;
-    try {
-      for (const origin of values.url) {
-        const where = `${origin}/api/v1/cluster/revocations`;
-        const signal = AbortSignal.timeout(DEADLINE_MS);
-        try {
-          await askManagement(client, login, 'POST', where, signal, 'an origin with --admission token', body);
-          process.stdout.write(`${origin}: ${subject} is revoked\n`);
-        } catch (error) {
-          failures += 1;
-          process.stderr.write(`${origin}: not revoked there: ${(error as Error).message}\n`);
-        }
+    for (const origin of values.url) {
+      try {
+        await withManagement({ ...asked, url: origin, values, has }, (ask) =>
+          ask('POST', 'cluster/revocations', body),
+        );
+        process.stdout.write(`${origin}: ${subject} is revoked\n`);
+      } catch (error) {
+        failures += 1;
+        process.stderr.write(`${origin}: not revoked there: ${(error as Error).message}\n`);
       }
-    } finally {
-      await client.close();
     }
     return failures === 0 ? EXIT_DONE : EXIT_FAILED;
   },

@@ -20,6 +20,16 @@ export class CommandError extends Error {
   }
 }
 
+/** A server's answer that is no success. */
+export class Refusal extends CommandError {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
 /** The fields that Node's, undici's and level's errors carry. */
 interface SystemError {
   readonly code?: string;

@@ -5,8 +5,8 @@ import { defineCommand } from './command.ts';
 import { UsageError } from './errors.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
 import { distinct } from './image.ts';
-import { type Login, loginOf, loginOptions, loginSwitches } from './login.ts';
-import { askManagement } from './management.ts';
+import { type Login, loginOptions, loginSwitches } from './login.ts';
+import { withManagement } from './management.ts';
 import { imageOperand, platform } from './pull.ts';
 import { fetchImage, openRegistry } from './registry.ts';
 import { formatBytes, formatTable } from './text.ts';
@@ -40,21 +40,13 @@ export const explainPulls = defineCommand({
   },
   switches: { json: 'one JSON object a fetch, answer or manifest, as the agent tells it', ...loginSwitches },
   configFile: 'none',
-  run: async ({ values, operands, has }) => {
-    const login = await loginOf(values, has, [values.agent]);
-    // What this command asks for itself is no pull.
-    const began = new Date().toISOString();
-    const asked = await subjectOf(operands[0], values, login);
-    const client = await login.client({ caFile: values['ca.file'] });
-    try {
-      const answer = await askManagement<Accounts>(
-        client,
-        login,
-        'GET',
-        `${values.agent}/api/v1/pulls`,
-        AbortSignal.timeout(DEADLINE_MS),
-        'an agent',
-      );
+  run: ({ values, operands, has }) => {
+    const agent = { url: values.agent, values, has, deadlineMs: DEADLINE_MS, program: 'an agent' };
+    return withManagement(agent, async (ask, login) => {
+      // What this command asks for itself is no pull.
+      const began = new Date().toISOString();
+      const asked = await subjectOf(operands[0], values, login);
+      const answer = await ask<Accounts>('GET', 'pulls');
       const wanted = ({ digest }: { readonly digest: string }): boolean =>
         asked === undefined || asked.digests.has(digest);
       const pulls = answer.pulls.filter(wanted);
@@ -76,9 +68,7 @@ export const explainPulls = defineCommand({
         'The agent remembers no such fetch: it is too long ago, or the agent restarted since.\n',
       );
       return EXIT_FAILED;
-    } finally {
-      await client.close();
-    }
+    });
   },
 });
 

@@ -2,8 +2,7 @@
 import { duration, kind, optional, path, rate, url, withDefault } from '#config';
 import { defineCommand } from './command.ts';
 import { EXIT_DONE } from './exit.ts';
-import { loginOf } from './login.ts';
-import { askManagement } from './management.ts';
+import { withManagement } from './management.ts';
 import { formatBytes, formatTable } from './text.ts';
 
 const DEADLINE_MS = 10_000;
@@ -66,19 +65,12 @@ export const limits = defineCommand({
       ...(values.rollout && { rollout: values.rollout.wanted }),
     };
     const isSet = Object.keys(body).length > 0;
-    const login = await loginOf({ username: undefined, 'auth.file': undefined }, () => false, []);
-    const client = await login.client({ caFile: values['ca.file'] });
-    try {
-      const where = `${values.url}/api/v1/limits`;
-      const signal = AbortSignal.timeout(DEADLINE_MS);
-      const answer = isSet
-        ? await askManagement<Limits>(client, login, 'PUT', where, signal, 'an agent', JSON.stringify(body))
-        : await askManagement<Limits>(client, login, 'GET', where, signal, 'an agent');
+    const agent = { url: values.url, values, has, deadlineMs: DEADLINE_MS, program: 'an agent' };
+    return withManagement(agent, async (ask) => {
+      const answer = isSet ? await ask<Limits>('PUT', 'limits', body) : await ask<Limits>('GET', 'limits');
       process.stdout.write(has('json') ? `${JSON.stringify(answer)}\n` : text(answer));
       return EXIT_DONE;
-    } finally {
-      await client.close();
-    }
+    });
   },
 });
 

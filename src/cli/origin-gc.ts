@@ -1,7 +1,7 @@
 import { defineCommand } from './command.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
-import { loginOf, loginSwitches } from './login.ts';
-import { askManagement, originUrlOptions } from './management.ts';
+import { loginSwitches } from './login.ts';
+import { originUrlOptions, withManagement } from './management.ts';
 import { formatBytes, formatTable } from './text.ts';
 
 /** A pass over very many repositories takes a while; the origin serves all the time. */
@@ -36,24 +36,12 @@ export const originGc = defineCommand({
     ...loginSwitches,
   },
   configFile: 'none',
-  run: async ({ values, has }) => {
-    const login = await loginOf(values, has, [values.url]);
-    const client = await login.client({ caFile: values['ca.file'], stallTimeoutMs: DEADLINE_MS });
-    try {
-      const where = `${values.url}/api/v1/gc?dryRun=${has('dry-run')}`;
-      const report = await askManagement<Report>(
-        client,
-        login,
-        'POST',
-        where,
-        AbortSignal.timeout(DEADLINE_MS),
-      );
+  run: ({ values, has }) =>
+    withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
+      const report = await ask<Report>('POST', `gc?dryRun=${has('dry-run')}`);
       process.stdout.write(has('json') ? `${JSON.stringify(report)}\n` : text(report));
       return report.failures === 0 ? EXIT_DONE : EXIT_FAILED;
-    } finally {
-      await client.close();
-    }
-  },
+    }),
 });
 
 function text({ items, removed, freedBytes, dryRun, failures }: Report): string {

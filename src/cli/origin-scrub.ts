@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { defineCommand } from './command.ts';
 import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
-import { loginOf, loginSwitches } from './login.ts';
-import { askManagement, originUrlOptions } from './management.ts';
+import { loginSwitches } from './login.ts';
+import { originUrlOptions, withManagement } from './management.ts';
 import { formatBytes, formatTable } from './text.ts';
 
 const POLL_MS = 500;
@@ -35,31 +35,18 @@ export const originScrub = defineCommand({
   options: originUrlOptions,
   switches: { json: 'one JSON object: the report', ...loginSwitches },
   configFile: 'none',
-  run: async ({ values, has }) => {
-    const login = await loginOf(values, has, [values.url]);
-    const client = await login.client({ caFile: values['ca.file'] });
-    const ask = (method: 'GET' | 'POST') =>
-      askManagement<State>(
-        client,
-        login,
-        method,
-        `${values.url}/api/v1/scrub`,
-        AbortSignal.timeout(DEADLINE_MS),
-      );
-    try {
-      let state = await ask('POST');
+  run: ({ values, has }) =>
+    withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
+      let state = await ask<State>('POST', 'scrub');
       while (state.running) {
         if (process.stderr.isTTY && !has('json')) process.stderr.write(`\r${progress(state)}`);
         await delay(POLL_MS);
-        state = await ask('GET');
+        state = await ask<State>('GET', 'scrub');
       }
       if (process.stderr.isTTY && !has('json')) process.stderr.write('\n');
       process.stdout.write(has('json') ? `${JSON.stringify(state)}\n` : report(state));
       return state.found === state.repaired && state.error === null ? EXIT_DONE : EXIT_FAILED;
-    } finally {
-      await client.close();
-    }
-  },
+    }),
 });
 
 function progress({ checked, blobs, found }: State): string {

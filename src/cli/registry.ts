@@ -21,7 +21,7 @@ import {
   parseDigest,
   parseManifest,
 } from '#oci';
-import { CommandError } from './errors.ts';
+import { CommandError, Refusal } from './errors.ts';
 import type { Login } from './login.ts';
 
 export interface FetchedManifest {
@@ -176,15 +176,6 @@ function isFinal(error: unknown): boolean {
   return error instanceof Refusal
     ? error.status < 500
     : error instanceof CommandError && !/ended early/.test(error.message);
-}
-
-class Refusal extends CommandError {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.status = status;
-  }
 }
 
 /** The server's own reason, from the OCI envelope or problem details, in one line. */

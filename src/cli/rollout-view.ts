@@ -1,5 +1,4 @@
-/** A rollout as `/api/v1/rollouts` tells it, in words, and its progress: a table that redraws itself on a terminal, lines elsewhere. */
-import { setTimeout as delay } from 'node:timers/promises';
+/** A rollout as `/api/v1/rollouts` tells it, in words. */
 import { formatBytes, formatTable } from './text.ts';
 
 interface Part {
@@ -32,6 +31,8 @@ export interface RolloutView {
   readonly zones: readonly ({ readonly zone: string } & Part)[];
   readonly bytes: Readonly<Record<string, number>>;
   readonly savedBytes: number;
+  /** Most that all nodes may receive together. */
+  readonly bytesPerSecond: number | null;
   readonly bytesPerSecondNow: number;
   readonly etaSeconds: number | null;
   readonly slowest: readonly {
@@ -44,12 +45,19 @@ export interface RolloutView {
   }[];
 }
 
-type Output = Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>;
+interface Size {
+  /** Characters in a line. */
+  readonly width: number;
+  /** Lines of all; zones are left out beyond it. */
+  readonly height: number;
+}
 
-const POLL_MS = 1_000;
-const BAR_WIDTH = 24;
-const MAX_ZONES = 12;
+const MOST_BAR = 24;
+const LEAST_BAR = 6;
+const MOST_LABEL = 18;
+const PERCENT = 7;
 const ENDED: ReadonlySet<string> = new Set(['done', 'failed', 'cancelled']);
+const RECEIVED = ['peer', 'originSwarm', 'originHttp', 'upstream'] as const;
 
 export function hasEnded({ state }: Pick<RolloutView, 'state'>): boolean {
   return ENDED.has(state);
@@ -60,63 +68,33 @@ export function isWhole({ state, nodes }: RolloutView): boolean {
   return state === 'done' && nodes.done === nodes.nodes;
 }
 
-/** Follows a rollout until it ends, or stops and waits for somebody's word. Answers with its last view. */
-export async function follow(
-  read: () => Promise<RolloutView>,
-  out: Output,
-  format: 'json' | 'text',
-): Promise<RolloutView> {
-  let drawn = 0;
-  let line = '';
-  for (;;) {
-    const view = await read();
-    if (format === 'json') out.write(`${JSON.stringify(view)}\n`);
-    else if (out.isTTY) {
-      const width = Math.max(40, (out.columns || 80) - 1);
-      const rows = describe(view).map((row) => row.slice(0, width));
-      out.write(`${drawn === 0 ? '' : `\x1b[${drawn}A\x1b[J`}${rows.join('\n')}\n`);
-      drawn = rows.length;
-    } else if (line !== summary(view)) {
-      line = summary(view);
-      out.write(`${line}\n`);
-    }
-    if (hasEnded(view) || view.state === 'stopped') return view;
-    await delay(POLL_MS);
-  }
-}
-
-/** All of it, for `status`. */
-export function describe(view: RolloutView): string[] {
-  const { nodes, bytes, slowest } = view;
-  const received =
-    (bytes['peer'] ?? 0) +
-    (bytes['originSwarm'] ?? 0) +
-    (bytes['originHttp'] ?? 0) +
-    (bytes['upstream'] ?? 0);
-  const saved = received === 0 ? '' : ` (${Math.round((100 * view.savedBytes) / received)} %)`;
-  const eta = view.etaSeconds === null ? '' : `, about ${view.etaSeconds} s left`;
-  const zones = view.zones.slice(0, MAX_ZONES);
-  return [
-    `${view.kind} ${view.id}  ${view.image}  ${stateOf(view)}`,
-    `nodes    ${bar(nodes)}  ${counts(nodes)}`,
-    ...(view.waves.length > 1
-      ? view.waves.map((wave) => `${`wave ${wave.wave}`.padEnd(7)}  ${bar(wave)}  ${counts(wave)}`)
-      : []),
-    ...(zones.length > 1 || zones[0]?.zone !== '-'
-      ? zones.map((zone) => `zone     ${bar(zone)}  ${counts(zone)}  ${zone.zone}`)
-      : []),
-    ...(view.zones.length > zones.length
-      ? [`         and ${view.zones.length - zones.length} zones more`]
-      : []),
-    `bytes    ${formatBytes(received)} received at ${formatBytes(view.bytesPerSecondNow)}/s${eta}; ${formatBytes(view.savedBytes)}${saved} came from other agents and not from the origin`,
-    ...slowest.map((node) =>
-      `${node.state.padEnd(8)} ${node.name}${node.zone === null ? '' : ` (${node.zone})`}  ${percent(node)}  ${node.reason ?? ''}`.trimEnd(),
-    ),
+/** All of it. Without a size as long and wide as it is. */
+export function describe(view: RolloutView, size?: Size): string[] {
+  const parts = [
+    { label: 'nodes', part: view.nodes },
+    ...(view.waves.length > 1 ? view.waves.map((part) => ({ label: `wave ${part.wave}`, part })) : []),
   ];
+  const hasZones = view.zones.length > 1 || view.zones[0]?.zone !== '-';
+  const zones = hasZones
+    ? view.zones.map((part) => ({ label: part.zone === '-' ? 'no zone' : part.zone, part }))
+    : [];
+  const before = [`${view.kind} ${view.id}  ${view.image}  ${stateOf(view)}`];
+  const after = [...ratesOf(view), ...view.slowest.map(slowOf)];
+  const room = size === undefined ? zones.length : size.height - before.length - parts.length - after.length;
+  const shown = room >= zones.length ? zones : zones.slice(0, Math.max(0, room - 1));
+  const left = zones.length - shown.length;
+  const rows = [
+    ...before,
+    ...barsOf([...parts, ...shown], size?.width ?? Number.POSITIVE_INFINITY),
+    ...(left > 0 ? [`and ${left} more zones`] : []),
+    ...after,
+  ];
+  if (size === undefined) return rows;
+  return rows.slice(0, size.height).map((row) => cut(row, size.width));
 }
 
 /** One line: for logs. */
-function summary(view: RolloutView): string {
+export function summary(view: RolloutView): string {
   return `${view.id}  ${stateOf(view)}  ${counts(view.nodes)}, ${percent(view.nodes)}`;
 }
 
@@ -133,6 +111,46 @@ export function listTable(views: readonly RolloutView[]): string {
   );
 }
 
+function ratesOf(view: RolloutView): string[] {
+  const received = RECEIVED.reduce((sum, source) => sum + (view.bytes[source] ?? 0), 0);
+  const most = view.bytesPerSecond === null ? '' : ` of at most ${formatBytes(view.bytesPerSecond)}/s`;
+  const eta = view.etaSeconds === null ? '' : `, about ${timeOf(view.etaSeconds)} left`;
+  const share = received === 0 ? '' : ` (${Math.round((100 * view.savedBytes) / received)} %)`;
+  const rate = `rate    ${formatBytes(view.bytesPerSecondNow)}/s${most}${eta}`;
+  return [
+    ...(hasEnded(view) ? [] : [rate]),
+    `saved   ${formatBytes(view.savedBytes)} of ${formatBytes(received)}${share} came from agents, not from the origin`,
+  ];
+}
+
+function slowOf(node: RolloutView['slowest'][number]): string {
+  const where = node.zone === null ? '' : ` (${node.zone})`;
+  const how = node.state === 'fetching' ? percent(node) : node.state;
+  return `slow    ${node.name}${where}  ${how}${node.reason === null ? '' : `: ${node.reason}`}`;
+}
+
+/** `=` for the nodes that have it, `-` for what the others have of it. */
+function barsOf(parts: readonly { readonly label: string; readonly part: Part }[], width: number): string[] {
+  const labels = parts.map(({ label }) =>
+    label.length <= MOST_LABEL ? label : `…${label.slice(1 - MOST_LABEL)}`,
+  );
+  const words = parts.map(({ part }) => counts(part));
+  const labelWidth = Math.max(6, ...labels.map(({ length }) => length));
+  const longest = Math.max(...words.map(({ length }) => length));
+  const free = width - labelWidth - 2 - 4 - PERCENT - longest;
+  const barWidth = Math.min(MOST_BAR, free);
+  return parts.map(({ part }, at) => {
+    const bar = barWidth < LEAST_BAR ? '' : `[${barOf(part, barWidth)}]  `;
+    return `${(labels[at] ?? '').padEnd(labelWidth)}  ${bar}${percent(part).padStart(5)}  ${words[at]}`;
+  });
+}
+
+function barOf(part: Part, width: number): string {
+  const whole = Math.floor((part.done / Math.max(1, part.nodes)) * width);
+  const filled = Math.max(whole, Math.floor(shareOf(part) * width));
+  return `${'='.repeat(whole)}${'-'.repeat(filled - whole)}`.padEnd(width, '.');
+}
+
 function stateOf({ state, wave, waveCount, reason }: RolloutView): string {
   const which = waveCount > 1 && !ENDED.has(state) ? `, wave ${wave} of ${waveCount}` : '';
   return `${state}${which}${reason === null ? '' : ` (${reason})`}`;
@@ -147,13 +165,22 @@ function counts({ nodes, done, failed, away, fetching }: Part): string {
   return [`${done} of ${nodes} done`, ...others].join(', ');
 }
 
-function percent({ haveBytes, totalBytes }: Pick<Part, 'haveBytes' | 'totalBytes'>): string {
-  return totalBytes === 0 ? '0 %' : `${Math.floor((100 * haveBytes) / totalBytes)} %`;
+function shareOf({ haveBytes, totalBytes }: Pick<Part, 'haveBytes' | 'totalBytes'>): number {
+  return totalBytes === 0 ? 0 : Math.min(1, haveBytes / totalBytes);
 }
 
-/** `=` the nodes that have it, `-` those on their way. */
-function bar({ nodes, done, fetching }: Part): string {
-  const whole = Math.floor((done / Math.max(1, nodes)) * BAR_WIDTH);
-  const open = Math.ceil((fetching / Math.max(1, nodes)) * BAR_WIDTH);
-  return `[${('='.repeat(whole) + '-'.repeat(open)).slice(0, BAR_WIDTH).padEnd(BAR_WIDTH, '.')}]`;
+function percent(part: Pick<Part, 'haveBytes' | 'totalBytes'>): string {
+  return `${Math.floor(100 * shareOf(part))} %`;
+}
+
+function timeOf(seconds: number): string {
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60
+    ? `${minutes} min ${seconds % 60} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function cut(row: string, width: number): string {
+  return row.length <= width ? row : `${row.slice(0, Math.max(0, width - 1))}…`;
 }

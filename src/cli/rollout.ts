@@ -1,13 +1,13 @@
 /** `shoal prefetch` and `shoal rollout …`: commands to the origin, which does the work, also when nobody watches. */
 import { duration, optional, rate, repeated, string, withDefault } from '#config';
-import type { HttpClient } from '#http';
 import { PLATFORM } from '#orders';
 import { defineCommand } from './command.ts';
-import { EXIT_DONE, EXIT_FAILED } from './exit.ts';
-import { type Login, loginOf, loginSwitches } from './login.ts';
-import { askManagement, originUrlOptions } from './management.ts';
+import { EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED } from './exit.ts';
+import { loginSwitches } from './login.ts';
+import { type Asking, originUrlOptions, withManagement } from './management.ts';
 import { imageOperand } from './pull.ts';
-import { describe, follow, hasEnded, isWhole, listTable, type RolloutView } from './rollout-view.ts';
+import { describe, hasEnded, isWhole, listTable, type RolloutView } from './rollout-view.ts';
+import { follow } from './rollout-watch.ts';
 import { formatTable } from './text.ts';
 
 const DEADLINE_MS = 60_000;
@@ -24,35 +24,6 @@ const imageOptions = {
   ),
 } as const;
 
-type Values = {
-  readonly url: string;
-  readonly 'ca.file': string | undefined;
-  readonly username: string | undefined;
-  readonly 'auth.file': string | undefined;
-};
-
-type Asking = <T>(method: 'GET' | 'POST', path: string, body?: object) => Promise<T>;
-
-/** Runs `work` with a way to ask the origin. */
-async function withOrigin(
-  values: Values,
-  has: (name: string) => boolean,
-  work: (ask: Asking) => Promise<number>,
-): Promise<number> {
-  const login: Login = await loginOf(values, has, [values.url]);
-  const client: HttpClient = await login.client({ caFile: values['ca.file'] });
-  try {
-    return await work((method, path, body) =>
-      askManagement(
-        ...([client, login, method, `${values.url}/api/v1/${path}`] as const),
-        ...([AbortSignal.timeout(DEADLINE_MS), 'an origin', body && JSON.stringify(body)] as const),
-      ),
-    );
-  } finally {
-    await client.close();
-  }
-}
-
 /** Prints what was begun, and follows it when that is wanted. */
 async function begun(ask: Asking, view: RolloutView, has: (name: string) => boolean): Promise<number> {
   const json = has('json');
@@ -68,9 +39,25 @@ async function begun(ask: Asking, view: RolloutView, has: (name: string) => bool
 }
 
 async function watch(ask: Asking, id: string, json: boolean): Promise<number> {
+  const stop = new AbortController();
+  const onInterrupt = (): void => stop.abort();
+  process.once('SIGINT', onInterrupt);
   const read = () => ask<RolloutView>('GET', `rollouts/${encodeURIComponent(id)}`);
-  const last = await follow(read, process.stdout, json ? 'json' : 'text');
+  const last = await follow(read, process.stdout, json ? 'json' : 'text', stop.signal);
+  process.off('SIGINT', onInterrupt);
+  if (stop.signal.aborted) {
+    process.stderr.write(
+      `\nThe origin goes on with ${id}. Watch it: shoal rollout status ${id} --watch; end it: shoal rollout cancel ${id}\n`,
+    );
+    return EXIT_INTERRUPTED;
+  }
+  if (last === undefined) return EXIT_FAILED;
   if (!json && !process.stdout.isTTY) process.stdout.write(`${describe(last).join('\n')}\n`);
+  if (last.state === 'stopped') {
+    process.stderr.write(
+      `It waits for your word: shoal rollout resume ${id}, or shoal rollout cancel ${id}\n`,
+    );
+  }
   return isWhole(last) ? EXIT_DONE : EXIT_FAILED;
 }
 
@@ -94,7 +81,7 @@ export const prefetch = defineCommand({
   switches: waiting,
   configFile: 'none',
   run: ({ values, operands, has }) =>
-    withOrigin(values, has, async (ask) => {
+    withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
       imageOperand(operands[0] ?? '');
       const view = await ask<RolloutView>('POST', 'prefetch', {
         image: operands[0],
@@ -131,7 +118,7 @@ export const rolloutCreate = defineCommand({
   switches: waiting,
   configFile: 'none',
   run: ({ values, operands, has }) =>
-    withOrigin(values, has, async (ask) => {
+    withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
       imageOperand(operands[0] ?? '');
       const view = await ask<RolloutView>('POST', 'rollouts', {
         image: operands[0],
@@ -161,7 +148,7 @@ export const rolloutStatus = defineCommand({
   },
   configFile: 'none',
   run: ({ values, operands, has }) =>
-    withOrigin(values, has, async (ask) => {
+    withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
       const id = operands[0] ?? '';
       if (has('watch')) return watch(ask, id, has('json'));
       const where = `rollouts/${encodeURIComponent(id)}?nodes=${has('nodes')}`;
@@ -191,7 +178,7 @@ const command = (verb: 'pause' | 'resume' | 'cancel', summary: string) =>
     switches: { json: 'the rollout as the API tells it, as one JSON object', ...loginSwitches },
     configFile: 'none',
     run: ({ values, operands, has }) =>
-      withOrigin(values, has, async (ask) => {
+      withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
         const view = await ask<RolloutView>(
           'POST',
           `rollouts/${encodeURIComponent(operands[0] ?? '')}/${verb}`,
@@ -224,7 +211,7 @@ const listing = (name: string, summary: string, ended: boolean) =>
     switches: { json: 'one JSON object a rollout', ...loginSwitches },
     configFile: 'none',
     run: ({ values, has }) =>
-      withOrigin(values, has, async (ask) => {
+      withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
         const { rollouts } = await ask<{ readonly rollouts: RolloutView[] }>(
           'GET',
           `rollouts?ended=${ended}`,
@@ -252,7 +239,7 @@ export const rolloutNodes = defineCommand({
   switches: { json: 'one JSON object a node', ...loginSwitches },
   configFile: 'none',
   run: ({ values, has }) =>
-    withOrigin(values, has, async (ask) => {
+    withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
       type Node = Readonly<Record<'id' | 'name' | 'state' | 'lastSeen', string>> & {
         readonly zone: string | null;
       };

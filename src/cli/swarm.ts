@@ -2,8 +2,8 @@ import { optional, path, url, withDefault } from '#config';
 import { defineCommand } from './command.ts';
 import { CommandError, UsageError } from './errors.ts';
 import { EXIT_DONE } from './exit.ts';
-import { loginOf, loginOptions, loginSwitches } from './login.ts';
-import { askManagement } from './management.ts';
+import { loginOptions, loginSwitches } from './login.ts';
+import { withManagement } from './management.ts';
 import { formatBytes, formatTable } from './text.ts';
 
 const DEADLINE_MS = 30_000;
@@ -60,33 +60,25 @@ export const swarm = defineCommand({
     if (!/^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|[0-9a-f]{40})$/.test(blob)) {
       throw new UsageError(`'${blob}' is neither a digest such as sha256:… nor an infohash of 40 hex digits`);
     }
-    const login = await loginOf(values, has, [values.origin]);
-    const client = await login.client({ caFile: values['ca.file'] });
-    try {
-      const page = (offset: number): Promise<View> =>
-        askManagement<View>(
-          client,
-          login,
-          'GET',
-          `${values.origin}/api/v1/swarms/${blob}?n=${PAGE}&offset=${offset}`,
-          AbortSignal.timeout(DEADLINE_MS),
-          'the origin of this blob',
-        );
-      const first = await page(0);
-      const members = [...first.members];
-      for (let next = first.next; next !== null; ) {
-        const more = await page(next);
-        if (more.next !== null && more.next <= next)
-          throw new CommandError('the pages of the answer do not end');
-        members.push(...more.members);
-        next = more.next;
-      }
-      const { next: _next, ...view } = { ...first, members };
-      process.stdout.write(has('json') ? `${JSON.stringify(view)}\n` : report(view));
-      return EXIT_DONE;
-    } finally {
-      await client.close();
-    }
+    const program = 'the origin of this blob';
+    return withManagement(
+      { url: values.origin, values, has, deadlineMs: DEADLINE_MS, program },
+      async (ask) => {
+        const page = (offset: number) => ask<View>('GET', `swarms/${blob}?n=${PAGE}&offset=${offset}`);
+        const first = await page(0);
+        const members = [...first.members];
+        for (let next = first.next; next !== null; ) {
+          const more = await page(next);
+          if (more.next !== null && more.next <= next)
+            throw new CommandError('the pages of the answer do not end');
+          members.push(...more.members);
+          next = more.next;
+        }
+        const { next: _next, ...view } = { ...first, members };
+        process.stdout.write(has('json') ? `${JSON.stringify(view)}\n` : report(view));
+        return EXIT_DONE;
+      },
+    );
   },
 });
 
