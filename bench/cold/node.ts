@@ -2,8 +2,10 @@
  * The hands of a bench in one node: a process that, inside the node's network, does what it is told a line,
  * and answers each with a line. It lives as long as its standard input, so its code is compiled by the time it counts.
  */
+import { execFile } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { pushBlob, pushImage } from '../measure/push.ts';
 import { type Pulled, pullBlob } from './client.ts';
 
@@ -19,6 +21,10 @@ export interface Orders {
   /** Gets an image's manifest and then its layer, as any client of a registry does. */
   pull(from: string, repository: string, tag: string, digest: string): Promise<Pulled>;
   text(url: string): Promise<string>;
+  /** Sends JSON; answers with the body. Rejects when the answer is no success. */
+  post(url: string, body: object): Promise<string>;
+  /** Bytes that the node's programs have given to their connections and that have not arrived (ss). */
+  underWay(): Promise<number>;
 }
 
 const orders: Orders = {
@@ -42,6 +48,16 @@ const orders: Orders = {
     return pullBlob(`${from}/v2/${repository}/blobs/${digest}`, digest);
   },
   text: async (url) => (await fetch(url)).text(),
+  async post(url, body) {
+    const answer = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${url} answered ${answer.status}: ${text}`);
+    return text;
+  },
+  async underWay() {
+    const { stdout } = await promisify(execFile)('ss', ['-tnH', 'state', 'established']);
+    return stdout.split('\n').reduce((sum, line) => sum + Number(line.trim().split(/\s+/)[1] ?? 0), 0);
+  },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -134,5 +134,7 @@ function ordersOf(child: ChildProcess): Orders {
     push: (...args) => tell('push', ...args),
     pull: (...args) => tell('pull', ...args),
     text: (...args) => tell('text', ...args),
+    post: (...args) => tell('post', ...args),
+    underWay: () => tell('underWay'),
   };
 }
