@@ -2,8 +2,8 @@
 import { kind, optional, rate, withDefault } from '#config';
 import { defineCommand } from './command.ts';
 import { EXIT_DONE } from './exit.ts';
-import { loginOf, loginSwitches } from './login.ts';
-import { askManagement, originUrlOptions } from './management.ts';
+import { loginSwitches } from './login.ts';
+import { originUrlOptions, withManagement } from './management.ts';
 import { formatBytes, formatTable } from './text.ts';
 
 const DEADLINE_MS = 60_000;
@@ -54,26 +54,18 @@ export const report = defineCommand({
   },
   switches: { json: 'one JSON object, as the origin answered', ...loginSwitches },
   configFile: 'none',
-  run: async ({ values, operands, has }) => {
-    const login = await loginOf(values, has, [values.url]);
-    const client = await login.client({ caFile: values['ca.file'] });
-    try {
+  run: ({ values, operands, has }) =>
+    withManagement({ url: values.url, values, has, deadlineMs: DEADLINE_MS }, async (ask) => {
       const query = new URLSearchParams({ days: String(values.days) });
       if (operands[0] !== undefined) query.set('repository', operands[0]);
       const originRate = values['origin.rate'];
       if (originRate !== undefined) query.set('originBytesPerSecond', String(Math.round(originRate)));
-      const answer = await askManagement<Report>(
-        ...([client, login, 'GET', `${values.url}/api/v1/report?${query}`] as const),
-        AbortSignal.timeout(DEADLINE_MS),
-      );
+      const answer = await ask<Report>('GET', `report?${query}`);
       process.stdout.write(
         has('json') ? `${JSON.stringify(answer)}\n` : describe(answer, operands[0] !== undefined),
       );
       return EXIT_DONE;
-    } finally {
-      await client.close();
-    }
-  },
+    }),
 });
 
 function describe(report: Report, eachDay: boolean): string {
