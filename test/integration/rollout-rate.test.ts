@@ -27,7 +27,7 @@ t.test('shares, what is lower at a node, and the end', async (t) => {
   const slow = await agentHere(t, [origin.url], { nodeName: 'slow', downloadRateBytesPerSecond: 200_000 });
   const api = `${origin.url}/api/v1`;
   await until(async () => (await ask<{ nodes: unknown[] }>(`${api}/nodes`)).nodes.length === 2);
-  await pushImage(origin.url, 'team/app', 'v1', [someBytes(3_000_000)]);
+  await pushImage(origin.url, 'team/app', 'v1', [someBytes(2_000_000)]);
   const before = { bytesPerSecond: null, because: 'configuration' };
   t.match(await limits(free), before);
 
@@ -35,7 +35,9 @@ t.test('shares, what is lower at a node, and the end', async (t) => {
   const { id } = await ask<{ id: string }>(`${api}/rollouts`, wanted);
   await until(async () => (await limits(free)).because === 'rollout');
   t.match(await limits(free), { bytesPerSecond: SHARE, because: 'rollout' });
-  await until(async () => (await limits(slow)).because === 'rollout');
+  const fetching = async (): Promise<number> =>
+    (await ask<{ nodes: { fetching: number } }>(`${api}/rollouts/${id}`)).nodes.fetching;
+  await until(async () => (await fetching()) === 2);
   t.match(await limits(slow), { bytesPerSecond: 200_000 }, 'it is never raised');
 
   t.match(await limits(free, { download: '100kB/s' }), { bytesPerSecond: 100_000, because: 'set' });
