@@ -41,7 +41,7 @@ export interface ApiParts {
 }
 
 export function registerApi(app: FastifyInstance, parts: ApiParts): void {
-  const { torrents, drafts, blobs, swarm } = parts;
+  const { torrents, drafts, swarm } = parts;
   const identify = async (infoHash: InfoHash) =>
     drafts.identify(infoHash) ?? (await torrents.identify(infoHash));
 
@@ -64,11 +64,7 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
       bittorrentListen: bittorrent ? formatHostPort(bittorrent) : null,
       peerListen: libp2p ? formatMultiaddr(libp2p) : null,
       udpListen: udpTracker ? formatHostPort(udpTracker) : null,
-      blobs: { count: blobs.totals().blobs, bytes: blobs.totals().bytes },
-      torrents: { hashing: torrents.pending() },
-      blobBytes: parts.payload(),
-      upstreams: { fetching: parts.upstreams.fetching(), registries: parts.upstreams.status() },
-      tracker: parts.tracker.stats(),
+      ...heldNow(parts),
       swarm: { openBlobs: swarm?.openBlobs() ?? 0, peers: swarm?.peers() ?? [] },
     };
   });
@@ -97,6 +93,24 @@ export function registerApi(app: FastifyInstance, parts: ApiParts): void {
       };
     },
   );
+}
+
+/** What the origin holds, serves and fetches. */
+export function heldNow({
+  blobs,
+  torrents,
+  payload,
+  upstreams,
+  tracker,
+}: Pick<ApiParts, 'blobs' | 'torrents' | 'payload' | 'upstreams' | 'tracker'>) {
+  const { blobs: count, bytes } = blobs.totals();
+  return {
+    blobs: { count, bytes },
+    torrents: { hashing: torrents.pending() },
+    blobBytes: payload(),
+    upstreams: { fetching: upstreams.fetching(), registries: upstreams.status() },
+    tracker: tracker.stats(),
+  };
 }
 
 function infoHashOf(text: string): InfoHash {

@@ -3,6 +3,7 @@
 import { accountPaths } from './accounts/openapi.ts';
 import { json, problem } from './openapi-parts.ts';
 import { swarmPaths } from './openapi-swarms.ts';
+import { pagePaths } from './pages/index.ts';
 import { rolloutPaths } from './rollouts/openapi.ts';
 
 const text = { type: 'string' } as const;
@@ -47,7 +48,7 @@ export const openApiDocument = {
       '/v2/<name>/_shoal/torrents/<digest>: metainfo, or with Accept: application/vnd.shoal.draft the piece hashes ' +
       'of a blob that still comes from an upstream, as a stream; and /v2/<name>/_shoal/leaves/<digest>: SHA-256 of ' +
       'each 16 KiB), /announce and /scrape (BitTorrent tracker), ' +
-      '/metrics (Prometheus), /healthz and /readyz. With access control each operation may also answer 401 ' +
+      '/metrics (Prometheus), /healthz and /readyz, and the pages for people below /ui. With access control each operation may also answer 401 ' +
       'without a log-in, 403 without the right that its security names, and 429 after too many failed log-ins. Under ' +
       '--admission token inventories need the headers of a member (see /api/v1/cluster/renew), in place of the right join.',
   },
@@ -162,6 +163,7 @@ export const openApiDocument = {
     ...swarmPaths,
     ...rolloutPaths,
     ...accountPaths,
+    ...pagePaths,
     '/api/v1/agents/{peerId}': {
       put: {
         ...join,

@@ -14,7 +14,7 @@ import { createTracker } from '#tracker';
 import { type AccessConfig, openAccess } from './access/index.ts';
 import { openLedger, registerAccounts, tagsOf } from './accounts/index.ts';
 import { createAddresses } from './addresses.ts';
-import { registerApi } from './api.ts';
+import { heldNow, registerApi } from './api.ts';
 import { demandKey, openCluster } from './cluster/index.ts';
 import { type CollectionConfig, createCollector, DEFAULT_COLLECTION } from './collection/index.ts';
 import { createDrafts, type Drafts } from './drafts.ts';
@@ -22,6 +22,7 @@ import { createExclusive } from './exclusive.ts';
 import { openLeafLists } from './leaf-lists.ts';
 import { createLevelMetadataStore } from './metadata/level.ts';
 import { upgradeMetadata } from './metadata/upgrade.ts';
+import { registerPages } from './pages/index.ts';
 import { createPayload } from './payload.ts';
 import { standsFor } from './registry/lookup.ts';
 import { locate, requirements, requirementsOf } from './registry/manifests.ts';
@@ -231,6 +232,7 @@ export async function startOrigin(
     (it) => it.close(),
   );
 
+  const identify = (text: string) => identifySwarm(text, torrents, drafts);
   const tracker = parts.adopt(
     createTracker({
       mayAnnounce: access.mayAnnounce,
@@ -239,7 +241,7 @@ export async function startOrigin(
         (drafts.identify(infoHash) ?? (await torrents.identify(infoHash))) && {
           seeds: addresses.peers.map((peer) => ({ ...peer, role: 'origin' as const })),
         },
-      identify: (text) => identifySwarm(text, torrents, drafts),
+      identify,
       metrics,
       log,
     }),
@@ -298,7 +300,7 @@ export async function startOrigin(
   cluster?.register(http.app);
   access.register(http.app);
   tracker.register(http.app);
-  registerRollouts(http.app, rollouts, { guard: cluster?.guard });
+  registerRollouts(http.app, rollouts, { guard: cluster?.guard, holdings: tracker.holdings });
   registerAccounts(http.app, ledger, {
     ...{ guard: cluster?.guard, repositoryOf },
     tagsOf: (repository) => tagsOf(metadata, repository),
@@ -327,6 +329,11 @@ export async function startOrigin(
       udpTracker: udpAddress,
     }),
     payload: payload.totals,
+  });
+  const held = { blobs, torrents, payload: payload.totals, upstreams, tracker };
+  registerPages(http.app, {
+    ...{ rollouts, tracker, metadata, identify, publicUrl: config.publicUrl },
+    status: () => ({ startedAt: new Date(startedAt).toISOString(), ...heldNow(held) }),
   });
   registerRegistry(http.app, {
     metadata,

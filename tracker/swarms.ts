@@ -51,6 +51,7 @@ interface SwarmView extends SwarmSummary {
 export interface Swarms {
   /** Swarms that somebody announced lately, in the order of their infohash, behind `after`. */
   list(after: string, limit: number): readonly SwarmSummary[];
+  summary(infoHash: InfoHash): SwarmSummary;
   /** `members` from `offset` on. */
   view(infoHash: InfoHash, offset: number, limit: number): SwarmView;
 }
@@ -94,6 +95,7 @@ export function createSwarms(options: {
   });
 
   return {
+    summary,
     list(after, limit) {
       const found: InfoHash[] = [];
       for (const infoHash of members.announced()) if (infoHash > after) found.push(infoHash);

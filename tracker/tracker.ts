@@ -14,7 +14,7 @@ import { listenUdp, type UdpListener } from './announce-udp.ts';
 import { registerCopies } from './copies-route.ts';
 import { createMembers, type MemberLimits } from './members.ts';
 import { type IdentifyBlob, registerSwarms } from './swarm-routes.ts';
-import { createSwarms } from './swarms.ts';
+import { createSwarms, type Swarms } from './swarms.ts';
 import { createZones } from './zones.ts';
 
 export interface TrackerOptions {
@@ -54,6 +54,10 @@ export interface Tracker {
     readonly blobs: number;
     readonly held: number;
   };
+  /** Swarms as people ask about them. */
+  readonly swarms: Swarms;
+  /** How many blobs each agent with a lease can seed, by its libp2p peer id. */
+  holdings(): ReadonlyMap<string, number>;
   close(): Promise<void>;
 }
 
@@ -94,6 +98,7 @@ export function createTracker(options: TrackerOptions): Tracker {
     onHold: ({ ip, peerId }, infoHash) => members.remove(infoHash, ip, peerId),
     onGone: ({ ip, peerId }) => members.removeAgent(ip, peerId),
   });
+  const swarms = createSwarms({ agents, members, now });
   const admission = createAdmission({ admit: options.admit, now });
   const announcing = createAnnouncing({ admission, agents, members, zones, now, log, metrics });
   metrics.gauge({
@@ -118,7 +123,7 @@ export function createTracker(options: TrackerOptions): Tracker {
         inventoryBytesPerSecond: limits.inventoryBytesPerSecond,
       });
       registerCopies(app, agents, { zones, guard: options.guard });
-      registerSwarms(app, createSwarms({ agents, members, now }), identify);
+      registerSwarms(app, swarms, identify);
     },
     async listenUdp(listen) {
       if (udp !== undefined) throw new Error('the UDP tracker listens already');
@@ -128,6 +133,12 @@ export function createTracker(options: TrackerOptions): Tracker {
     peersOf: announcing.peersOf,
     forget: admission.forget,
     stats: () => ({ agents: agents.size, members: members.size, ...agents.counts() }),
+    swarms,
+    holdings() {
+      const held = new Map<string, number>();
+      for (const { libp2p, blobs } of agents.list()) if (libp2p !== undefined) held.set(libp2p.peerId, blobs);
+      return held;
+    },
     async close() {
       clearInterval(timer);
       const listener = await udp?.catch(() => undefined);

@@ -41,6 +41,24 @@ const rollout = object({
   ...{ bytesPerSecondNow: count, etaSeconds: orNull('integer'), slowest: list(node) },
   eachNode: { ...list(node), description: 'with nodes=true' },
 });
+const pageOfNodes = (sort: string) => [
+  {
+    name: 'n',
+    in: 'query',
+    description: 'entries in one answer, at most 1000; without it all',
+    schema: count,
+  },
+  { name: 'offset', in: 'query', description: '`next` of the page before', schema: count },
+  { name: 'sort', in: 'query', description: `${sort}; with a minus the largest first`, schema: text },
+  { name: 'state', in: 'query', description: 'only these states, split by commas', schema: text },
+  {
+    name: 'q',
+    in: 'query',
+    description: 'only these: a part of the name or the zone, or the start of an id',
+    schema: text,
+  },
+];
+const nodesListed = (items: object) => object({ nodes: list(items), total: count, next: orNull('integer') });
 const wanted = {
   image: { ...text, description: 'NAME[:TAG][@DIGEST]; what a tag means now is what every node gets' },
   nodes: {
@@ -128,6 +146,17 @@ export const rolloutPaths = {
       responses: { '200': json('The rollout', rollout), ...unknown },
     },
   },
+  '/api/v1/rollouts/{id}/nodes': {
+    get: {
+      ...manage,
+      summary: 'The nodes of a rollout in pages, in the order of the waves or sorted',
+      parameters: [
+        id,
+        ...pageOfNodes('trouble (failed, away, slowest first), name, zone, wave, state, progress or seconds'),
+      ],
+      responses: { '200': json('A page', nodesListed(node)), '400': problem('Malformed'), ...unknown },
+    },
+  },
   '/api/v1/rollouts/{id}/pause': command('Holds it: nodes keep the pieces that they have'),
   '/api/v1/rollouts/{id}/resume': command('Goes on after a pause or a stop; nodes that failed try again'),
   '/api/v1/rollouts/{id}/cancel': command('Ends it for good'),
@@ -135,21 +164,27 @@ export const rolloutPaths = {
     get: {
       ...manage,
       summary: 'The nodes that ask this origin for orders, and those that did so lately',
+      parameters: pageOfNodes('name, zone, state, lastSeen or blobs'),
       responses: {
         '200': json(
-          'The nodes',
-          object({
-            nodes: list(
-              object({
+          'The nodes, or a page of them',
+          nodesListed(
+            object({
+              ...{
                 id: text,
                 name: text,
                 zone: orNull('string'),
                 state: { enum: ['here', 'away'] },
                 lastSeen: text,
-              }),
-            ),
-          }),
+              },
+              blobs: {
+                ...orNull('integer'),
+                description: 'that it seeds; null when it told the tracker of none',
+              },
+            }),
+          ),
         ),
+        '400': problem('Malformed'),
       },
     },
   },

@@ -3,6 +3,7 @@
  * how often nodes report, and what they receive together now.
  */
 import { isOrdered, type Rollout } from './machine.ts';
+import { createRates, type Received } from './rates.ts';
 import { shareOf } from './shares.ts';
 import { receivedOf } from './view.ts';
 
@@ -13,20 +14,16 @@ export interface Pace {
   share(rollout: Rollout): number | null;
   /** Received over the network in the last seconds. */
   bytesPerSecond(rollout: Rollout): number;
+  /** What its nodes had received when, since it began or this origin started. */
+  history(id: string): readonly Received[];
   /** How long a node waits between reports, so that all together stay below what this origin wants. */
   reportSeconds(): number;
   forget(rollout: Rollout): void;
 }
 
-const RATE_WINDOW_MS = 10_000;
 /** Reports a second that this origin wants in all. */
 const REPORTS_PER_SECOND = 500;
 const MOST_REPORT_SECONDS = 30;
-
-interface Sample {
-  readonly at: number;
-  readonly received: number;
-}
 
 export function createPace(options: {
   readonly isAway: (node: string) => boolean;
@@ -34,21 +31,16 @@ export function createPace(options: {
   readonly standing: (rollout: Rollout) => Pick<Rollout, 'phase' | 'wave'>;
 }): Pace {
   const shares = new Map<string, number>();
-  const samples = new Map<string, Sample[]>();
+  const rates = createRates();
   let reportSeconds = 1;
 
-  const sample = (id: string, at: number, received: number): void => {
-    const list = samples.get(id) ?? [];
-    list.push({ at, received });
-    while ((list[0]?.at ?? at) < at - RATE_WINDOW_MS) list.shift();
-    samples.set(id, list);
-  };
   /** Who is given orders now and is here to follow them; an order that nobody follows takes no share. */
-  const countOne = (rollout: Rollout): { following: number; fetching: number; received: number } => {
-    const sum = { following: 0, fetching: 0, received: 0 };
+  const countOne = (rollout: Rollout) => {
+    const sum = { following: 0, fetching: 0, received: 0, peer: 0 };
     const standing = options.standing(rollout);
     for (const [id, node] of rollout.nodes) {
       sum.received += receivedOf(node.bytes);
+      sum.peer += node.bytes.peer;
       if (node.state === 'fetching') sum.fetching += 1;
       if (isOrdered(standing, node) && !options.isAway(id)) sum.following += 1;
     }
@@ -63,7 +55,8 @@ export function createPace(options: {
         const { id, bytesPerSecond } = rollout;
         const counted = countOne(rollout);
         fetching += counted.fetching;
-        sample(id, at, counted.received);
+        const { peer, received } = counted;
+        rates.sample(rollout, { at, peer, origin: received - peer });
         if (bytesPerSecond === null) continue;
         const share = shareOf(bytesPerSecond, counted.following);
         moved ||= shares.get(id) !== share;
@@ -73,16 +66,12 @@ export function createPace(options: {
       return moved;
     },
     share: ({ id }) => shares.get(id) ?? null,
-    bytesPerSecond({ id, phase }) {
-      const list = samples.get(id) ?? [];
-      const [first, last] = [list[0], list.at(-1)];
-      if (phase !== 'running' || first === undefined || last === undefined || last.at <= first.at) return 0;
-      return Math.max(0, Math.round(((last.received - first.received) * 1000) / (last.at - first.at)));
-    },
+    bytesPerSecond: (rollout) => rates.now(rollout),
+    history: (id) => rates.history(id),
     reportSeconds: () => reportSeconds,
     forget({ id }) {
       shares.delete(id);
-      samples.delete(id);
+      rates.forget(id);
     },
   };
 }

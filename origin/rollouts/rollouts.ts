@@ -21,9 +21,10 @@ import {
 import { createNodes, MAX_NODES, type Nodes } from './nodes.ts';
 import { createPace } from './pace.ts';
 import { holdQuestions } from './questions.ts';
+import type { Received } from './rates.ts';
 import { parseSelector } from './selector.ts';
 import { openRolloutStore } from './store.ts';
-import { viewOf } from './view.ts';
+import { type NodeView, nodeViews, viewOf } from './view.ts';
 import { planWaves, type WaveSize } from './waves.ts';
 
 /** What the image's name means now at this origin. */
@@ -45,6 +46,11 @@ export interface NewRollout {
   readonly trigger: string;
 }
 
+export interface RolloutLook {
+  readonly view: ReturnType<typeof viewOf>;
+  readonly each: readonly NodeView[];
+}
+
 export interface Rollouts {
   /** @throws ProblemError 404 when there is no such image here */
   resolve(image: string): Promise<ResolvedImage>;
@@ -58,6 +64,10 @@ export interface Rollouts {
   view(rollout: Rollout): ReturnType<typeof viewOf>;
   /** What is told after this is on the disk: a status never goes back, whatever becomes of this program. */
   settled(): Promise<void>;
+  /** The view and each node, in the order of the waves. */
+  look(rollout: Rollout): RolloutLook;
+  /** What its nodes had received when, since it began or this origin started. */
+  history(id: string): readonly Received[];
   readonly nodes: Nodes;
   /** Answers when the node's orders are others than those that it knows, or after a while. */
   hello(node: string, said: Hello, gone: AbortSignal): Promise<OrdersAnswer>;
@@ -225,6 +235,11 @@ export async function createRollouts(options: {
     throw new ProblemError(404, 'Not Found', `there is no image ${image} here`);
   };
 
+  const look = (rollout: Rollout): RolloutLook => {
+    const each = nodeViews(rollout, nodes, now());
+    return { view: viewOf(rollout, each, pace.bytesPerSecond(rollout)), each };
+  };
+
   return {
     nodes,
     resolve,
@@ -291,7 +306,9 @@ export async function createRollouts(options: {
       await journal.settled();
       return rollout;
     },
-    view: (rollout) => viewOf(rollout, nodes, pace.bytesPerSecond(rollout), now()),
+    view: (rollout) => look(rollout).view,
+    look,
+    history: (id) => pace.history(id),
     // What cannot be written is told nevertheless.
     settled: () => journal.flush().catch(() => undefined),
     async hello(node, said, gone) {

@@ -9,9 +9,10 @@ import { ProblemError } from '#http';
 import { hello, PLATFORM, reports } from '#orders';
 import { bodyOf } from '../body.ts';
 import { speakerOf } from '../speaker.ts';
+import { listNodes } from './listing.ts';
 import { isFinal } from './machine.ts';
-import type { NewRollout, Rollouts } from './rollouts.ts';
-import { headerView, nodeViews } from './view.ts';
+import type { NewRollout, RolloutLook, Rollouts } from './rollouts.ts';
+import { summaryOf, troubleOf } from './view.ts';
 import { parseWaves, type WaveSize } from './waves.ts';
 
 const PREFETCH_DEADLINE_S = 24 * 3_600;
@@ -40,7 +41,14 @@ const rolloutBody = z.strictObject({
 export function registerRollouts(
   app: FastifyInstance,
   rollouts: Rollouts,
-  { guard }: { readonly guard: Guard | undefined },
+  {
+    guard,
+    holdings,
+  }: {
+    readonly guard: Guard | undefined;
+    /** Blobs that agents hold, by their peer ids. */
+    readonly holdings: () => ReadonlyMap<string, number>;
+  },
 ): void {
   const create = async (wanted: NewRollout) => rollouts.view(await rollouts.create(wanted));
   app.post('/api/v1/prefetch', async (request, reply) => {
@@ -66,35 +74,54 @@ export function registerRollouts(
     const ended = query.ended === 'true' ? true : query.ended === 'false' ? false : undefined;
     const wanted = all.filter((rollout) => ended === undefined || isFinal(rollout) === ended);
     return {
-      rollouts: wanted.map((rollout) => ({ ...headerView(rollout), nodes: rollouts.view(rollout).nodes })),
+      rollouts: wanted.map((rollout) => summaryOf(rollout, rollouts.nodes)),
     };
   });
-  app.get<{ Params: { id: string }; Querystring: { nodes?: unknown } }>(
-    '/api/v1/rollouts/:id',
-    async ({ params, query }) => {
-      const rollout = rollouts.get(params.id);
-      if (rollout === undefined) {
-        throw new ProblemError(404, 'Not Found', `there is no rollout ${params.id.slice(0, 64)}`);
-      }
-      await rollouts.settled();
-      const view = rollouts.view(rollout);
-      return query.nodes === 'true'
-        ? { ...view, eachNode: nodeViews(rollout, rollouts.nodes, Date.now()) }
-        : view;
-    },
+  const look = async (id: string): Promise<RolloutLook> => {
+    const rollout = rollouts.get(id);
+    if (rollout === undefined) {
+      throw new ProblemError(404, 'Not Found', `there is no rollout ${id.slice(0, 64)}`);
+    }
+    await rollouts.settled();
+    return rollouts.look(rollout);
+  };
+  type OfRollout = { Params: { id: string }; Querystring: { nodes?: unknown } };
+  app.get<OfRollout>('/api/v1/rollouts/:id', async ({ params, query }) => {
+    const { view, each } = await look(params.id);
+    return query.nodes === 'true' ? { ...view, eachNode: each } : view;
+  });
+  app.get<OfRollout>('/api/v1/rollouts/:id/nodes', async ({ params, query }) =>
+    listNodes((await look(params.id)).each, query, {
+      name: ({ name }) => name,
+      zone: ({ zone }) => zone ?? '',
+      wave: ({ wave }) => wave,
+      state: ({ state }) => state,
+      progress: ({ haveBytes, totalBytes }) => (totalBytes === 0 ? 0 : haveBytes / totalBytes),
+      seconds: ({ seconds }) => seconds ?? 0,
+      trouble: troubleOf,
+    }),
   );
   for (const command of ['pause', 'resume', 'cancel'] as const) {
     app.post<{ Params: { id: string } }>(`/api/v1/rollouts/:id/${command}`, async ({ params }) =>
       rollouts.view(await rollouts.command(params.id.slice(0, 64), command)),
     );
   }
-  app.get('/api/v1/nodes', async () => ({
-    nodes: Array.from(rollouts.nodes.list(), ({ id, name, zone, seenAt }) => ({
+  app.get('/api/v1/nodes', async ({ query }) => {
+    const held = holdings();
+    const all = Array.from(rollouts.nodes.list(), ({ id, name, zone, seenAt }) => ({
       ...{ id, name, zone: zone ?? null },
       state: rollouts.nodes.isAway(id) ? 'away' : 'here',
       lastSeen: new Date(seenAt).toISOString(),
-    })),
-  }));
+      blobs: held.get(id) ?? null,
+    }));
+    return listNodes(all, query, {
+      name: ({ name }) => name,
+      zone: ({ zone }) => zone ?? '',
+      state: ({ state }) => state,
+      lastSeen: ({ lastSeen }) => lastSeen,
+      blobs: ({ blobs }) => blobs ?? -1,
+    });
+  });
 
   type Params = { Params: { peerId: string } };
   app.post<Params>('/api/v1/agents/:peerId/orders', async (request) => {

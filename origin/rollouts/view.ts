@@ -30,7 +30,7 @@ export interface NodeView {
 const SLOWEST = 5;
 const iso = (at: number | null): string | null => (at === null ? null : new Date(at).toISOString());
 
-export function headerView(rollout: Rollout) {
+function headerView(rollout: Rollout) {
   const { id, kind, image, repository, digest, platforms, selector, phase, reason } = rollout;
   return {
     ...{ id, kind, image, repository, digest, platforms, selector },
@@ -45,8 +45,8 @@ export function headerView(rollout: Rollout) {
   };
 }
 
-export function viewOf(rollout: Rollout, nodes: Nodes, bytesPerSecondNow: number, now: number) {
-  const all = [...rollout.nodes].map(([id, node]) => nodeView(id, node, rollout, nodes, now));
+/** `all`: what `nodeViews` made of it. */
+export function viewOf(rollout: Rollout, all: readonly NodeView[], bytesPerSecondNow: number) {
   const waves = Array.from({ length: rollout.waves }, (_, wave) => ({ wave: wave + 1, ...emptyPart() }));
   const zones = new Map<string, Part>();
   const sum = emptyPart();
@@ -73,8 +73,22 @@ export function viewOf(rollout: Rollout, nodes: Nodes, bytesPerSecondNow: number
   };
 }
 
+/** Each node, in the order of the waves. */
 export function nodeViews(rollout: Rollout, nodes: Nodes, now: number): NodeView[] {
-  return [...rollout.nodes].map(([id, node]) => nodeView(id, node, rollout, nodes, now));
+  return [...rollout.nodes]
+    .map(([id, node]) => nodeView(id, node, rollout, nodes, now))
+    .sort((a, b) => a.wave - b.wave);
+}
+
+/** A rollout in a list. */
+export function summaryOf(rollout: Rollout, nodes: Nodes) {
+  const sum = emptyPart();
+  const size = usualSize(rollout.nodes.values());
+  for (const [id, node] of rollout.nodes) {
+    const counted = { state: stateOf(id, node, rollout, nodes), haveBytes: haveOf(node.bytes) };
+    count(sum, { ...counted, totalBytes: node.totalBytes }, size);
+  }
+  return { ...headerView(rollout), nodes: sum };
 }
 
 function haveOf(bytes: BytesBySource): number {
@@ -86,21 +100,26 @@ export function receivedOf(bytes: BytesBySource): number {
   return haveOf(bytes) - bytes.present - bytes.resumed;
 }
 
+function stateOf(id: string, node: RolloutNode, rollout: Rollout, nodes: Nodes): NodeView['state'] {
+  const open = node.state === 'waiting' || node.state === 'fetching';
+  if (open && nodes.isAway(id)) return 'away';
+  return node.state === 'fetching' && !isOrdered(rollout, node) ? 'waiting' : node.state;
+}
+
 function nodeView(id: string, node: RolloutNode, rollout: Rollout, nodes: Nodes, now: number): NodeView {
   const known = nodes.get(id);
-  const open = node.state === 'waiting' || node.state === 'fetching';
-  const away = open && nodes.isAway(id);
+  const state = stateOf(id, node, rollout, nodes);
   const { startedAt, endedAt } = node;
   return {
     id,
     name: known?.name ?? id,
     zone: known?.zone ?? null,
     wave: node.wave + 1,
-    state: away ? 'away' : node.state === 'fetching' && !isOrdered(rollout, node) ? 'waiting' : node.state,
+    state,
     haveBytes: haveOf(node.bytes),
     totalBytes: node.totalBytes,
     bytes: node.bytes,
-    reason: away ? 'it does not speak with the origin' : node.reason,
+    reason: state === 'away' ? 'it does not speak with the origin' : node.reason,
     seconds: startedAt === null ? null : Math.max(0, (endedAt ?? now) - startedAt) / 1000,
   };
 }
@@ -112,7 +131,9 @@ function emptyPart(): Part {
   };
 }
 
-function count(part: Part, node: NodeView, usualSize: number): void {
+type Counted = Pick<NodeView, 'state' | 'haveBytes' | 'totalBytes'>;
+
+function count(part: Part, node: Counted, usualSize: number): void {
   part.nodes += 1;
   part[node.state] += 1;
   part.haveBytes += node.haveBytes;
@@ -120,10 +141,13 @@ function count(part: Part, node: NodeView, usualSize: number): void {
 }
 
 /** Bytes of the image where a node has not said it yet: as others found it. Nodes differ by their platform. */
-function usualSize(all: readonly NodeView[]): number {
-  const known = all.filter(({ totalBytes }) => totalBytes > 0);
-  const sum = known.reduce((total, { totalBytes }) => total + totalBytes, 0);
-  return Math.round(sum / Math.max(1, known.length));
+function usualSize(all: Iterable<Pick<NodeView, 'totalBytes'>>): number {
+  let [sum, known] = [0, 0];
+  for (const { totalBytes } of all) {
+    sum += totalBytes;
+    if (totalBytes > 0) known += 1;
+  }
+  return Math.round(sum / Math.max(1, known));
 }
 
 /** Seconds until every node that can has it, at the rate of now; null: that cannot be said. */
@@ -140,13 +164,17 @@ function etaOf(
   return Math.ceil(missing / bytesPerSecond);
 }
 
+/** The lower, the more somebody should look at it: failed, away, then the slowest of those who fetch. */
+export function troubleOf({ state, haveBytes, totalBytes }: NodeView): number {
+  if (state === 'failed') return 0;
+  if (state === 'away') return 1;
+  const share = totalBytes === 0 ? 0 : haveBytes / totalBytes;
+  return state === 'fetching' ? 2 + share : state === 'waiting' ? 4 : 5;
+}
+
 function slowestOf(all: readonly NodeView[]): NodeView[] {
-  const share = ({ haveBytes, totalBytes }: NodeView): number =>
-    totalBytes === 0 ? 0 : haveBytes / totalBytes;
-  const rank = (node: NodeView): number =>
-    node.state === 'failed' ? 0 : node.state === 'away' ? 1 : 2 + share(node);
   return all
     .filter(({ state }) => state === 'failed' || state === 'away' || state === 'fetching')
-    .sort((a, b) => rank(a) - rank(b))
+    .sort((a, b) => troubleOf(a) - troubleOf(b))
     .slice(0, SLOWEST);
 }
