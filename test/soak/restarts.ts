@@ -19,7 +19,16 @@ t.test('restarts', async (t) => {
       if (done % 10 === 0) process.stderr.write(`restart ${done}\n`);
     },
   });
-  const { failed, ...others } = figures;
-  t.comment(JSON.stringify({ ...others, failed: failed.length }));
+  const { restarts, pulls, failed } = figures;
+  t.comment(`${restarts} restarts, ${pulls} pulls, ${failed.length} failed`);
+  t.comment(`longest wait of a restart, ms: ${distribution(figures.longestWaitsMs)}`);
+  t.comment(`end of the old agent, ms: ${distribution(figures.drainsMs)}`);
   t.strictSame(failed, []);
 });
+
+function distribution(values: readonly number[]): string {
+  const ascending = values.toSorted((a, b) => a - b);
+  const quantile = (share: number): string =>
+    (ascending[Math.ceil(share * ascending.length) - 1] ?? Number.NaN).toFixed(0);
+  return `median ${quantile(0.5)}, 90 % ${quantile(0.9)}, 99 % ${quantile(0.99)}, most ${quantile(1)}`;
+}

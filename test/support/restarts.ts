@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { makeFolder, pushBlob, someBytes } from './in-process.ts';
@@ -23,10 +24,10 @@ export interface RestartFigures {
   readonly pulls: number;
   /** Why each failed. */
   readonly failed: readonly string[];
-  /** Longest that a request waited for its answer's head, with the agent down or not. */
-  readonly longestWaitMs: number;
-  /** From SIGTERM until the next agent runs. */
-  readonly longestGapMs: number;
+  /** The longest wait for the head of an answer, of the pulls that met each restart, in milliseconds. */
+  readonly longestWaitsMs: readonly number[];
+  /** From each SIGTERM until that agent had ended, in milliseconds. */
+  readonly drainsMs: readonly number[];
 }
 
 export async function pullThroughRestarts(
@@ -80,23 +81,30 @@ export async function pullThroughRestarts(
     }
   };
   const clients = Array.from({ length: options.clients }, client);
-  let longestGapMs = 0;
+  const longestWaitsMs: number[] = [];
+  const drainsMs: number[] = [];
+  const figures = (): RestartFigures => ({
+    ...{ restarts: drainsMs.length, pulls, failed, longestWaitsMs, drainsMs },
+  });
+  /** Some pulls later, at whatever moment of them: the next restart must meet an agent that serves again. */
+  const somePulls = async (): Promise<void> => {
+    const enough = pulls + options.clients + Math.random() * 20;
+    while (pulls < enough && failed.length === 0) await delay(5);
+  };
   try {
-    for (let done = 1; done <= options.restarts; done += 1) {
-      // At whatever moment of their pulls; the next restart must meet an agent that serves again.
-      const before = pulls;
-      while (pulls < before + options.clients + Math.random() * 20) {
-        await new Promise((resolve) => setTimeout(resolve, 5));
-        if (failed.length > 0) return { restarts: done - 1, pulls, failed, longestWaitMs, longestGapMs };
-      }
+    await somePulls();
+    while (drainsMs.length < options.restarts && failed.length === 0) {
+      longestWaitMs = 0;
       const begun = performance.now();
       const ended = await stop();
       if (ended !== 'ended 0') failed.push(`the agent ${ended}`);
+      drainsMs.push(performance.now() - begun);
       await start();
-      longestGapMs = Math.max(longestGapMs, performance.now() - begun);
-      options.progress?.(done);
+      await somePulls();
+      longestWaitsMs.push(longestWaitMs);
+      options.progress?.(drainsMs.length);
     }
-    return { restarts: options.restarts, pulls, failed, longestWaitMs, longestGapMs };
+    return figures();
   } finally {
     stopping = true;
     await Promise.all(clients);
