@@ -1,13 +1,14 @@
 /**
  * What a rollout costs its origin: thousands of agents that take orders and report, and fetch nothing.
  *
- *     node bench/rollout-scale.ts [--agents 1000] [--wave 5%,25%,50%,100%] [--fetch SECONDS] [--limit BYTES-PER-SECOND] [--json]
+ *     node bench/rollout-scale.ts [--agents 1000] [--wave 5%,25%,50%,100%] [--fetch SECONDS] [--limit BYTES-PER-SECOND] [--page] [--json]
  *
  * One process of bin/shoal as the origin, and in this one the conversations about orders that real agents hold
  * (daemon/orders), each with a name, a zone and a peer id of its own, over the loopback. In place of a download each pretends: its
  * bytes grow for --fetch seconds, half as long or half as long again, and are reported as those of a real one are. A rollout of
  * --wave for all is begun, and watched once a second as `shoal rollout status --watch` does. Prints the processor time and memory
  * of the origin, idle and in the rollout, how soon the agents start and what a status costs.
+ * With --page the rollout's page is open in Debian's Chromium meanwhile: its transfer, and its frames.
  * Bars: a thousand agents take at most a quarter of a core; the first starts within a second of `create`.
  */
 import { randomInt } from 'node:crypto';
@@ -22,6 +23,7 @@ import { median } from './measure/median.ts';
 import { numberOf, readOptions } from './measure/options.ts';
 import { cpuSeconds, memoryMib, startMeasured } from './measure/program.ts';
 import { pushBlob, pushImage } from './measure/push.ts';
+import { type WatchedPage, watchPage } from './rollout/page.ts';
 import { pretend } from './rollout/pretend.ts';
 
 const values = readOptions(import.meta.filename, {
@@ -29,6 +31,7 @@ const values = readOptions(import.meta.filename, {
   wave: { type: 'string', default: '5%,25%,50%,100%' },
   fetch: { type: 'string', default: '10' },
   limit: { type: 'string' },
+  page: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
 });
 const count = numberOf('agents', values.agents, 1);
@@ -65,6 +68,7 @@ const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-rollout-scale-'));
 const origin = await startMeasured('origin', ['--data', folder, '--admission', 'open']);
 const clients: HttpClient[] = [];
 const conversations: Conversation[] = [];
+let page: WatchedPage | undefined;
 try {
   const ask = async <T>(where: string, body?: object): Promise<T> => {
     const answer = await fetch(`${origin.url}/api/v1/${where}`, {
@@ -112,6 +116,7 @@ try {
     ...(limit !== undefined && { bytesPerSecond: limit }),
   });
   const createMs = performance.now() - begunAt;
+  if (values.page) page = await watchPage(`${origin.url}/ui/rollouts/${id}`);
   const statusMs: number[] = [];
   let view: View;
   do {
@@ -122,6 +127,8 @@ try {
   } while (view.state === 'running' && performance.now() - begunAt < DEADLINE_MS);
   const seconds = (performance.now() - begunAt) / 1000;
   const cpu = (await cpuSeconds(origin.pid)) - cpuBefore;
+  const shown = await page?.stop();
+  page = undefined;
   const memory = await memoryMib(origin.pid);
   const firstStartMs = Math.min(...starts) - begunAt;
   const claims = {
@@ -143,6 +150,13 @@ try {
     'first agent starts after ms': firstStartMs.toFixed(0),
     'last report after s': seconds.toFixed(1),
     'a status ms: median / worst': `${median(statusMs).toFixed(0)} / ${Math.max(...statusMs).toFixed(0)}`,
+    ...(shown && {
+      'page: its nodes shown after ms': shown.shownMs.toFixed(0),
+      'page: KiB to load, KiB/s of live data': [shown.loadBytes, shown.feedBytes / shown.seconds]
+        .map((bytes) => (bytes / 1024).toFixed(1))
+        .join(', '),
+      'page: frames a second, longest ms': `${shown.framesPerSecond.toFixed(1)}, ${shown.longestFrameMs.toFixed(0)}`,
+    }),
   };
   if (values.json) console.log(JSON.stringify({ figures, claims }));
   else {
@@ -152,6 +166,7 @@ try {
   }
   if (Object.values(claims).includes(false)) process.exitCode = 1;
 } finally {
+  await page?.stop();
   await Promise.all(conversations.map((conversation) => conversation.close()));
   await Promise.all(clients.map((client) => client.close()));
   await origin.stop();
