@@ -152,7 +152,7 @@ try {
     'a status ms: median / worst': `${median(statusMs).toFixed(0)} / ${Math.max(...statusMs).toFixed(0)}`,
     ...(shown && {
       'page: its nodes shown after ms': shown.shownMs.toFixed(0),
-      'page: KiB to load, KiB/s of live data': [shown.loadBytes, shown.feedBytes / shown.seconds]
+      'page: KiB of files, tables; KiB/s live': [shown.loadBytes, shown.feedBytes / shown.seconds]
         .map((bytes) => (bytes / 1024).toFixed(1))
         .join(', '),
       'page: frames a second, longest ms': `${shown.framesPerSecond.toFixed(1)}, ${shown.longestFrameMs.toFixed(0)}`,

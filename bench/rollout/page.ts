@@ -4,7 +4,7 @@ import puppeteer from 'puppeteer-core';
 export interface PageFigures {
   /** Until the squares of the nodes are there. */
   readonly shownMs: number;
-  /** Bytes over the network: documents and modules; what the feed told. */
+  /** Bytes over the network: document, modules and the table's rows, which are asked for again; what the feed told. */
   readonly loadBytes: number;
   readonly feedBytes: number;
   readonly seconds: number;
@@ -45,8 +45,12 @@ export async function watchPage(url: string): Promise<WatchedPage> {
     network.on('Network.requestWillBeSent', ({ requestId, request }) => {
       if (request.url.includes('/api/v1/live/')) feeds.add(requestId);
     });
-    network.on('Network.dataReceived', ({ requestId, encodedDataLength }) => {
-      bytes[feeds.has(requestId) ? 'feed' : 'load'] += encodedDataLength;
+    // Of an answer that ends this counts what was transferred, headers and compression included; a feed does not end.
+    network.on('Network.loadingFinished', ({ encodedDataLength }) => {
+      bytes.load += encodedDataLength;
+    });
+    network.on('Network.dataReceived', ({ requestId, dataLength }) => {
+      if (feeds.has(requestId)) bytes.feed += dataLength;
     });
     const from = performance.now();
     await page.goto(url);

@@ -64,7 +64,7 @@ t.test('help: of all, of each command', async (t) => {
     'status',
     'swarm',
     'explain',
-      'report',
+    'report',
     'limits',
     'config',
   ]);
