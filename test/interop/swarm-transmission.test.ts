@@ -16,6 +16,8 @@ import { makeBlob, makeSwarm, memoryStore } from '../support/swarm.ts';
 
 /** Of TEST-NET-1 (RFC 5737), which is nobody's. */
 const HOST = '192.0.2.1';
+/** It gives to one peer about 1 MB/s. */
+const SIZE = 4 * 1024 * 1024 + 4321;
 const INSIDE = 'SHOAL_TEST_IN_NAMESPACE';
 const ENTER = `ip link set lo up && ip address add ${HOST}/32 dev lo && exec "$@"`;
 
@@ -29,8 +31,8 @@ if (process.env[INSIDE] === undefined) {
     'in a network of its own',
   );
 } else {
-  t.test('transmission downloads from our seed', async (t) => {
-    const blob = makeBlob(20 * 1024 * 1024 + 4321);
+  t.test('transmission downloads from our seed', { timeout: 120_000 }, async (t) => {
+    const blob = makeBlob(SIZE);
     const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-interop-'));
     t.teardown(() => rm(folder, { recursive: true, force: true }));
     const seeder = await makeSwarm(t, { listen: { host: HOST, port: 0 } });
@@ -47,8 +49,8 @@ if (process.env[INSIDE] === undefined) {
     t.ok(seeder.heard.outTo.agent >= blob.bytes.length, 'all bytes came from the swarm');
   });
 
-  t.test('we complete from a seed of transmission alone', async (t) => {
-    const blob = makeBlob(20 * 1024 * 1024 + 4321);
+  t.test('we complete from a seed of transmission alone', { timeout: 120_000 }, async (t) => {
+    const blob = makeBlob(SIZE);
     const folder = await mkdtemp(path.join(os.tmpdir(), 'shoal-interop-'));
     t.teardown(() => rm(folder, { recursive: true, force: true }));
     const torrent = path.join(folder, 'blob.torrent');

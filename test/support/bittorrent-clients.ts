@@ -92,7 +92,9 @@ async function startTransmission(
   const settings = { 'utp-enabled': false, 'dht-enabled': false, 'lpd-enabled': false };
   await writeFile(path.join(config, 'settings.json'), JSON.stringify(settings));
   const common = ['--config-dir', config, '--download-dir', folder, '--port', String(port), '--no-portmap'];
-  const child = spawn('transmission-cli', [...common, '-et', '-D', '-U', ...flags], { stdio: 'ignore' });
+  // Without stdbuf its lines would wait for a full buffer.
+  const command = ['-o0', 'transmission-cli', ...common, '-et', '-D', '-U', ...flags];
+  const child = spawn('stdbuf', command, { stdio: ['ignore', 'pipe', 'ignore'] });
   t.teardown(() => stop(child));
   return child;
 }
@@ -102,6 +104,7 @@ export const transmission: ClientDownload = async (t, torrent, folder) => {
   const script = path.join(folder, 'done.sh');
   await writeFile(script, `#!/bin/sh\ntouch '${finished}'\n`, { mode: 0o755 });
   const child = await startTransmission(t, folder, await freePort(), ['--finish', script, torrent]);
+  child.stdout?.resume();
   while (!(await exists(finished))) {
     if (child.exitCode !== null) throw new Error(`transmission ended with ${child.exitCode}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -109,13 +112,15 @@ export const transmission: ClientDownload = async (t, torrent, folder) => {
   await stop(child);
 };
 
-/** At `host`, which is not the loopback. */
+/** At `host`, which is not the loopback. It dies now and then of a connection that comes before it has verified, so nobody probes. */
 export const transmissionSeed =
   (host: string): ClientSeed =>
   async (t, torrent, folder) => {
     const port = await freePort();
     const child = await startTransmission(t, folder, port, ['--verify', torrent]);
-    return listening(child, { host, port });
+    await line(child, /^Seeding, /);
+    child.stdout?.resume();
+    return { host, port };
   };
 
 export const webTorrent: ClientDownload = async (t, torrent, folder, seed) => {
