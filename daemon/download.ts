@@ -179,14 +179,16 @@ export async function startDownload(
       if (piece === 0) beginning.end();
       followers.arrived(piece);
     });
+    let here = false;
     try {
       await Promise.race([swarmDownload.completed, watching.gaveUp, feed.failed, aborted(stop.signal)]);
+      here = true;
       return { swarmDownload, membership };
     } catch (error) {
       await Promise.allSettled([swarmDownload.close(), membership.leave()]);
       throw error;
     } finally {
-      await watching.stop();
+      await watching.stop({ late: here });
       received.end();
     }
   }

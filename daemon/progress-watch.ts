@@ -30,6 +30,8 @@ import type { Repository } from './repository.ts';
 const TICK_MS = 250;
 /** After the origin could not be read it is asked again no sooner than this. */
 const RETRY_MS = 1_000;
+/** What is on its way when the download is over has this long to come, so that it is counted. */
+const LATE_MS = 2_000;
 /** An origin that sends wrong pieces is not asked for this blob again. */
 const MAX_WRONG_RUNS = 3;
 
@@ -39,7 +41,8 @@ export interface ProgressWatch {
   discovered(): void;
   /** Rejects when the download should be given up. Never resolves. */
   readonly gaveUp: Promise<never>;
-  stop(): Promise<void>;
+  /** `late`: what the origin has on its way is still counted, after this resolved; else it is cut. */
+  stop(options: { readonly late: boolean }): Promise<void>;
 }
 
 interface AskedRun {
@@ -64,6 +67,7 @@ export function watchProgress(options: {
 }): ProgressWatch {
   const { limits, log, metainfo, partial, swarmDownload, followers } = options;
   const stopped = new AbortController();
+  const cut = new AbortController();
   const giveUp = Promise.withResolvers<never>();
   giveUp.promise.catch(() => undefined);
   let lastSwarmPieceAt = performance.now();
@@ -122,7 +126,7 @@ export function watchProgress(options: {
       repository: options.repository,
       metainfo,
       run,
-      ask: { requestId: options.requestId, signal: stopped.signal },
+      ask: { requestId: options.requestId, signal: cut.signal },
     });
     // Whoever reads it sees why.
     body.catch(() => undefined);
@@ -136,9 +140,10 @@ export function watchProgress(options: {
       has: (piece) => partial.has(piece),
       download: swarmDownload,
       ...(goesOn && { goesOn }),
+      over: stopped.signal,
       offer: async (piece, bytes) => {
         const right = await swarmDownload.offer(piece, bytes, 'origin-http');
-        if (!right) options.metrics.pieceRejected();
+        if (!right && !stopped.signal.aborted) options.metrics.pieceRejected();
         return right;
       },
       onFilled: (piece, whole, filled) => {
@@ -230,6 +235,11 @@ export function watchProgress(options: {
     });
   }
 
+  function cutLater(reading: Promise<void>): void {
+    const late = setTimeout(() => cut.abort(), LATE_MS);
+    void reading.finally(() => clearTimeout(late));
+  }
+
   const timer = setInterval(tick, TICK_MS);
   return {
     pieceArrived(source) {
@@ -248,9 +258,14 @@ export function watchProgress(options: {
       begin(readAlone);
     },
     gaveUp: giveUp.promise,
-    async stop() {
+    async stop({ late }) {
       clearInterval(timer);
       stopped.abort();
+      if (late && running) {
+        cutLater(running);
+        return;
+      }
+      cut.abort();
       await running;
     },
   };

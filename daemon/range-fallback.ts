@@ -32,7 +32,8 @@ export function requestRun(options: {
 
 /**
  * Reads what was asked for. Resolves when the run is done, when the rest of it came from elsewhere
- * meanwhile or is not wanted. Rejects when the origin sends less or more than was asked, or a wrong piece.
+ * meanwhile or is not wanted. The origin is then asked to end, and what is on its way is still counted, and used where the
+ * piece is missing. Rejects when the origin sends less or more than was asked, or a wrong piece.
  */
 export async function readRun(options: {
   readonly body: HttpBody;
@@ -46,6 +47,8 @@ export async function readRun(options: {
   readonly onFilled?: (piece: number, whole: Uint8Array, filled: number) => void;
   /** Asked after each piece, told the first that is not stored yet; false: the rest is not wanted any more. */
   readonly goesOn?: (from: number) => boolean;
+  /** The download is over: what still comes is counted and nothing else. */
+  readonly over: AbortSignal;
 }): Promise<void> {
   const { body, run, has, download, offer } = options;
   const behind: Promise<void>[] = [];
@@ -77,9 +80,18 @@ export async function readRun(options: {
     if (behind.length > PIECES_BEHIND) await behind.shift();
   }
 
+  function finish(): void {
+    enough = true;
+    if (body.finish) body.finish();
+    else body.destroy();
+  }
+
+  options.over.addEventListener('abort', finish, { once: true });
+  if (options.over.aborted) finish();
   try {
     for await (const chunk of body) {
       options.onBytes(chunk.length);
+      if (options.over.aborted) continue;
       await download.pace(chunk.length);
       for (let taken = 0; taken < chunk.length; ) {
         if (piece > run.last) throw new RangeError('the origin sent more than was asked');
@@ -94,17 +106,16 @@ export async function readRun(options: {
         filled = 0;
         await take(whole);
         piece += 1;
+        if (enough || piece > run.last) continue;
         // A body that is read to its end leaves a connection for the next request.
-        enough =
-          piece <= run.last &&
-          (restIsHeld(piece, run.last, has) || options.goesOn?.(piece - behind.length) === false);
-        if (enough) break;
+        if (restIsHeld(piece, run.last, has) || options.goesOn?.(piece - behind.length) === false) finish();
       }
-      if (enough) break;
+      if (enough && !body.finish) break;
     }
     await Promise.all(behind);
     if (!enough && piece <= run.last) throw new RangeError('the origin sent less than was asked');
   } finally {
+    options.over.removeEventListener('abort', finish);
     if (bytes !== undefined) download.giveBack(bytes);
     body.destroy();
   }

@@ -18,6 +18,11 @@ export interface Connection {
   send(text: string): void;
   /** What came next; undefined at the end. What was given before is overwritten. `gatherMs`: the kernel gets so long to gather more. */
   next(gatherMs?: number): Promise<Buffer | undefined>;
+  /**
+   * Asks the other side to end: what is on its way can still be read, and then it ends, in whatever way. Not over TLS, where
+   * Node was seen to lose what comes after our side has ended.
+   */
+  readonly finish: (() => void) | undefined;
   /** Whoever waits is told `reason`. */
   destroy(reason?: Error): void;
   /** Nobody asks anything now: notices when the other side ends it. */
@@ -94,6 +99,7 @@ export function connect(url: URL, options: ConnectionOptions): Connection {
   /** What came while nobody asked. */
   let early: Buffer | undefined;
   let ended = false;
+  let finishing = false;
   let failure: Error | undefined;
   let gathering: NodeJS.Timeout | undefined;
   let answered = false;
@@ -145,15 +151,21 @@ export function connect(url: URL, options: ConnectionOptions): Connection {
     // While nobody asks it is not the other side that is slow.
     if (waiting) fail(new StallError(`nothing came for ${options.stallMs} ms`));
   }, options.stallMs);
-  socket.on('error', fail);
-  socket.on('end', () => {
+  const finished = (): void => {
     ended = true;
     give(undefined);
-  });
+  };
+  socket.on('error', (error) => (finishing ? finished() : fail(error)));
+  socket.on('end', finished);
   socket.on('close', () => {
-    if (!ended) fail(new Error('the connection was closed'));
+    if (finishing) finished();
+    else if (!ended) fail(new Error('the connection was closed'));
   });
 
+  const finish = (): void => {
+    finishing = true;
+    socket.end();
+  };
   const read = (): void => {
     gathering = undefined;
     socket.resume();
@@ -177,6 +189,7 @@ export function connect(url: URL, options: ConnectionOptions): Connection {
       else read();
       return waiting.promise;
     },
+    finish: secure ? undefined : finish,
     destroy: (reason = new Error('the rest was given up')) => fail(reason),
     rest: read,
     isUsable: () => failure === undefined && !ended && early === undefined,

@@ -167,10 +167,13 @@ function bodyOf(
 ): HttpBody {
   const { length, keepsOpen, end } = answer;
   let missing = length;
+  let finishing = false;
+  const { finish } = connection;
 
   async function* chunks(): AsyncGenerator<Buffer> {
     try {
       for (let chunk: Buffer | undefined = answer.first; ; chunk = await connection.next()) {
+        if (chunk === undefined && finishing) return;
         if (chunk === undefined) throw new Error(`the connection was closed ${missing} bytes before the end`);
         if (chunk.length > missing) {
           missing = Number.POSITIVE_INFINITY;
@@ -181,8 +184,19 @@ function bodyOf(
         if (missing === 0) return;
       }
     } finally {
-      end(missing === 0 && keepsOpen);
+      end(missing === 0 && keepsOpen && !finishing);
     }
   }
-  return { [Symbol.asyncIterator]: chunks, destroy: () => end(false) };
+  return {
+    [Symbol.asyncIterator]: chunks,
+    ...(finish && {
+      finish() {
+        // Else it may be another request's by now.
+        if (missing === 0) return;
+        finishing = true;
+        finish();
+      },
+    }),
+    destroy: () => end(false),
+  };
 }

@@ -54,7 +54,7 @@ export async function sendBody(
     raw.flushHeaders();
   }
   try {
-    for (let at = start; at < end && !raw.destroyed; ) {
+    for (let at = start; at < end && !flow.over(); ) {
       const most = Math.min(end - at, source.stepAt?.(at) ?? Number.POSITIVE_INFINITY);
       const part = await flow.nextPart(at, most);
       begin();
@@ -63,7 +63,7 @@ export async function sendBody(
       await flow.room();
     }
     begin();
-    raw.end();
+    if (!flow.over()) raw.end();
   } catch (error) {
     const gone = raw.destroyed;
     if (!gone && !raw.headersSent) throw error;
@@ -80,6 +80,8 @@ interface Flow {
   nextPart(at: number, left: number): Promise<Part>;
   /** Writes what `nextPart` gave. */
   send(part: Part): void;
+  /** Nothing more is to be sent: the client has gone, or has ended its side and takes what is on its way. */
+  over(): boolean;
   /** Waits while enough is on its way. The listener's idle timeout is the deadline: it closes the connection. */
   room(): Promise<void>;
 }
@@ -109,10 +111,12 @@ function createFlow(
     if (!error) onSent(part.bytes.length);
     wake();
   };
+  const over = (): boolean => raw.destroyed || raw.socket?.readableEnded === true;
   return {
+    over,
     nextPart: (at, left) => parts.take(at, left, fast),
     send(part) {
-      if (raw.destroyed) {
+      if (over()) {
         part.giveBack(true);
         return;
       }
@@ -120,7 +124,7 @@ function createFlow(
       raw.write(part.bytes, (error) => sent(part, error));
     },
     async room() {
-      while (lent.size >= PARTS_IN_FLIGHT && !raw.destroyed) {
+      while (lent.size >= PARTS_IN_FLIGHT && !over()) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });

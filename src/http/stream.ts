@@ -7,6 +7,11 @@
 import { type Connection, connect, type Head, readHead, requestText } from './connection.ts';
 
 export interface HttpBody extends AsyncIterable<Buffer> {
+  /**
+   * Asks the server to send no more. What is on its way still comes, and then the iteration ends without an error: so what
+   * the server has sent and what was received stay the same number. Absent over TLS and in the general client.
+   */
+  finish?(): void;
   /** Gives up the rest. */
   destroy(): void;
 }
@@ -68,6 +73,8 @@ function bodyOf(connection: Connection, { status, headers }: Head, first: Buffer
   if (status < 300 && headers['transfer-encoding'] !== undefined) throw new RangeError('the body is encoded');
 
   let received = 0;
+  let finishing = false;
+  const { finish } = connection;
   const next = (last: number): Promise<Buffer | undefined> =>
     connection.next(received > PROMPT_BYTES && last < LARGE_STEP_BYTES ? GATHER_MS : 0);
 
@@ -76,7 +83,7 @@ function bodyOf(connection: Connection, { status, headers }: Head, first: Buffer
       let missing = length;
       for (let chunk: Buffer | undefined = first; missing > 0; chunk = await next(chunk.length)) {
         if (chunk === undefined) {
-          if (missing === Number.POSITIVE_INFINITY) return;
+          if (finishing || missing === Number.POSITIVE_INFINITY) return;
           throw new Error(`the connection was closed ${missing} bytes before the end`);
         }
         if (chunk.length > missing) throw new RangeError('the body is longer than was said');
@@ -88,5 +95,14 @@ function bodyOf(connection: Connection, { status, headers }: Head, first: Buffer
       end();
     }
   }
-  return { [Symbol.asyncIterator]: chunks, destroy: end };
+  return {
+    [Symbol.asyncIterator]: chunks,
+    ...(finish && {
+      finish() {
+        finishing = true;
+        finish();
+      },
+    }),
+    destroy: end,
+  };
 }
