@@ -16,6 +16,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { resolveEndpoints } from '#endpoints';
 import { createHttpClient, type HttpClient } from '#http';
 import { createLogger } from '#telemetry';
 import { type Conversation, converse } from '../daemon/orders/conversation.ts';
@@ -83,13 +84,15 @@ try {
 
   const log = createLogger({ program: 'agent', level: 'silent' });
   const starts: number[] = [];
+  const [endpoint] = await resolveEndpoints(origin.url);
+  if (endpoint === undefined) throw new Error('no origin');
   for (let index = 0; index < count; index += 1) {
     const seconds = fetchSeconds * (0.5 + Math.random());
     const http = await createHttpClient({});
     clients.push(http);
     conversations.push(
       converse({
-        ...{ origin: origin.url, node: somePeerId(), name: `node-${index}`, http, log },
+        ...{ origin: endpoint, node: somePeerId(), name: `node-${index}`, http, log },
         zone: `region${index % 3}/zone${index % 9}/rack${index % 200}`,
         start: (order, { onEnd }) => {
           starts.push(performance.now());

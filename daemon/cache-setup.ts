@@ -1,6 +1,7 @@
 /** The cache of an agent: its budget from the configuration, its word from the trackers, its metrics. */
 import { statfs } from 'node:fs/promises';
 import { askCopies } from '#discovery';
+import type { Endpoints } from '#endpoints';
 import type { HttpClient } from '#http';
 import type { Metrics } from '#telemetry';
 import { type Cache, createCache } from './cache.ts';
@@ -10,8 +11,6 @@ const FLOOR_SHARE = 0.05;
 const MOST_FLOOR_BYTES = 1024 ** 3;
 
 export interface CacheConfig {
-  /** URLs of the origins, which are trackers. */
-  readonly origins: readonly string[];
   /** Folder of the cache. */
   readonly data: string;
   readonly cacheSizeBytes?: number | undefined;
@@ -25,6 +24,8 @@ export async function setUpCache(
     'freeBytes' | 'limitBytes' | 'floorBytes' | 'waitForRoomMs' | 'othersHolding' | 'metrics'
   > & {
     readonly config: CacheConfig;
+    /** Which are trackers. */
+    readonly origins: Endpoints;
     /** For questions to the trackers. */
     readonly http: HttpClient;
     readonly counters: Parameters<typeof createCache>[0]['metrics'];
@@ -44,7 +45,7 @@ export async function setUpCache(
       return now.bavail * now.bsize;
     },
     othersHolding: (infoHashes) =>
-      askCopies({ trackers: config.origins, client: http, peerId: swarm.peerId, log }, infoHashes),
+      askCopies({ trackers: options.origins, client: http, peerId: swarm.peerId, log }, infoHashes),
   });
   metrics.gauge({
     name: 'shoal_cache_disk_bytes',

@@ -19,6 +19,10 @@ const status = object({
     type: 'array',
     items: object({
       url: text,
+      address: {
+        type: ['string', 'null'],
+        description: 'which of the addresses of its name (dns+http://…); null: the name is one origin',
+      },
       reachable: { type: ['boolean', 'null'], description: 'null: not asked yet' },
       open: { type: ['boolean', 'null'], description: 'whether everybody may pull from it; null: not known' },
     }),

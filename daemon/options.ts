@@ -18,17 +18,18 @@ import {
   listenerOf,
   listenerOptions,
   logLevel,
+  namesOptions,
   oneOf,
   optional,
   path,
   plainListener,
   rate,
   repeated,
+  serverUrl,
   size,
   string,
   tlsFiles,
   transportOptions,
-  url,
   type Values,
   withDefault,
 } from '#config';
@@ -55,14 +56,15 @@ const count = kind('N', 'a whole number from 1 to 1000000', (text) =>
 
 export const agentOptions = defineOptions({
   origin: repeated(
-    url,
-    'URL of an origin, which is also a tracker; at least one. With several, each is told what this agent holds, and one that is silent is passed over within a second',
+    serverUrl,
+    'URL of an origin, which is also a tracker; at least one. dns+http://NAME:PORT stands for an origin at each address of the name. With several, each is told what this agent holds, and one that is silent is passed over within a second',
   ),
   'origins.order': withDefault(
     oneOf('spread', 'listed'),
     'spread',
     'who of several origins is asked first for what a digest names: spread: another for each digest; listed: the first. A tag is always asked in the order of the list',
   ),
+  ...namesOptions,
   listen: withDefault(
     hostPort,
     '127.0.0.1:5001',
@@ -163,6 +165,7 @@ export function agentConfig(values: Values<typeof agentOptions>): AgentConfig {
   return {
     origins: [...origins],
     originOrder: values['origins.order'],
+    resolveMs: values['origins.resolve'],
     ...(credentialsFor && { credentialsFor }),
     rights: {
       mode: values['rights.mode'],

@@ -15,7 +15,7 @@ import {
   parseMetainfo,
 } from '#torrent';
 import { type DraftStream, openDraftStream } from './draft-stream.ts';
-import { type Ask, createOrigins, discard, type OriginsOptions } from './origins.ts';
+import { type Ask, createOrigins, discard, type Origins, type OriginsOptions } from './origins.ts';
 import type { Repository } from './repository.ts';
 
 export interface FetchedManifest {
@@ -72,7 +72,7 @@ export interface OriginClient {
   /** A small JSON answer that is passed on as it is: tags, referrers. `path` is below the repository. */
   passThrough(repository: Repository, path: string, query: string, ask: Ask): Promise<SmallAnswer>;
   /** What is known of each origin, for status pages. */
-  status(): { readonly url: string; readonly reachable: boolean | undefined }[];
+  status: Origins['status'];
 }
 
 /** Answers that fit in memory are read within this; containerd gives up on headers after 30 s. */

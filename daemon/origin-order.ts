@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 export type OriginOrder = 'spread' | 'listed';
 
 /** `path` is what is asked below the repository. */
-export function orderFor<O extends { readonly url: string }>(
+export function orderFor<O extends { readonly name: string }>(
   origins: readonly O[],
   path: string,
   order: OriginOrder,
@@ -17,10 +17,10 @@ export function orderFor<O extends { readonly url: string }>(
   const digest = order === 'listed' ? undefined : /sha\d{3}:[0-9a-f]{64,128}/.exec(path)?.[0];
   if (digest === undefined || origins.length < 2) return origins;
   // Rendezvous hashing: an origin that leaves the list moves its own digests only.
-  const weights = new Map(origins.map((origin) => [origin, weigh(origin.url, digest)]));
+  const weights = new Map(origins.map((origin) => [origin, weigh(origin.name, digest)]));
   return [...origins].sort((a, b) => ((weights.get(a) ?? '') < (weights.get(b) ?? '') ? 1 : -1));
 }
 
-function weigh(url: string, digest: string): string {
-  return createHash('sha256').update(`${url} ${digest}`).digest('hex');
+function weigh(name: string, digest: string): string {
+  return createHash('sha256').update(`${name} ${digest}`).digest('hex');
 }

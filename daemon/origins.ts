@@ -10,6 +10,7 @@
  * 408 and 429 are never passed on: containerd repeats those on the same host without delay.
  */
 import { z } from 'zod';
+import { type Endpoint, type Endpoints, endpointClient } from '#endpoints';
 import { type HttpClient, type HttpStream, restAfterFailure } from '#http';
 import { OciError, type OciErrorCode } from '#oci';
 import type { Logger } from '#telemetry';
@@ -25,8 +26,7 @@ export interface Ask {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface OriginState {
-  readonly url: string;
+interface OriginState extends Endpoint {
   reachable: boolean | undefined;
   leftAloneUntil: number;
   /** It was given up because it gave no sign of life, which one that is only busy does not either. */
@@ -52,7 +52,7 @@ export interface OriginRequest {
 }
 
 export interface OriginsOptions {
-  readonly origins: readonly string[];
+  readonly origins: Endpoints;
   /** Default spread. */
   readonly order?: OriginOrder | undefined;
   /** Sends the agent's own credentials, when it has some. */
@@ -72,7 +72,7 @@ export interface Origins {
   /** Asks each origin until one gives an answer that `use` accepts. @throws OciError */
   ask<T>(request: OriginRequest, use: (response: HttpStream) => Promise<T>): Promise<T>;
   /** What is known of each origin, for status pages. */
-  status(): { readonly url: string; readonly reachable: boolean | undefined }[];
+  status(): readonly (Endpoint & { readonly reachable: boolean | undefined })[];
 }
 
 /** An answer that broke off is a matter of this answer, unless it held its client for this long. */
@@ -87,13 +87,17 @@ const MAX_CHALLENGE = 4_096;
 
 export function createOrigins(options: OriginsOptions): Origins {
   const { http, bare, log } = options;
-  const origins: OriginState[] = options.origins.map((url) => ({
-    url: url.replace(/\/+$/, ''),
-    reachable: undefined,
-    leftAloneUntil: 0,
-    silent: false,
-    failures: 0,
-  }));
+  const origins = options.origins.each(
+    (endpoint): OriginState => ({
+      ...endpoint,
+      reachable: undefined,
+      leftAloneUntil: 0,
+      silent: false,
+      failures: 0,
+    }),
+    // What is under way with one that is gone goes on to its end.
+    () => undefined,
+  );
 
   /** `as` undefined: as the agent itself. */
   const sendAs = (
@@ -101,7 +105,7 @@ export function createOrigins(options: OriginsOptions): Origins {
     request: OriginRequest,
     as: Client | undefined,
   ): Promise<HttpStream> => {
-    const client = as === undefined ? http : bare;
+    const client = endpointClient(as === undefined ? http : bare, origin);
     const url = address(origin.url, request.repository, request.path, request.query);
     const init = {
       headers: {
@@ -134,14 +138,17 @@ export function createOrigins(options: OriginsOptions): Origins {
 
   /** Rejects when it answers neither the request nor whether it is alive, and somebody else may be asked. */
   async function sendPromptly(origin: OriginState, request: OriginRequest): Promise<HttpStream> {
-    if (origins.length === 1) return send(origin, request);
+    if (origins.values().length === 1) return send(origin, request);
     const given = new AbortController();
     let answered = false;
     const giveUp = (error: unknown): void => {
       // The signal goes on to guard the body of the answer.
       if (!answered) given.abort(new SilentError('it gives no sign of life', { cause: error }));
     };
-    const silent = setTimeout(() => signOfLife(bare, origin.url).catch(giveUp), SILENT_MS);
+    const silent = setTimeout(
+      () => signOfLife(endpointClient(bare, origin), origin.url).catch(giveUp),
+      SILENT_MS,
+    );
     const signal = request.signal ? AbortSignal.any([request.signal, given.signal]) : given.signal;
     try {
       return await send(origin, { ...request, signal });
@@ -158,7 +165,7 @@ export function createOrigins(options: OriginsOptions): Origins {
     /** Why there is no answer from an origin. */
     const unavailable = new Map<OriginState, string>();
     let retryAfter: string | undefined;
-    const attempts = orderFor(origins, request.path, options.order ?? 'spread').map((origin) => ({
+    const attempts = orderFor(origins.values(), request.path, options.order ?? 'spread').map((origin) => ({
       origin,
       patient: false,
     }));
@@ -166,7 +173,7 @@ export function createOrigins(options: OriginsOptions): Origins {
     for (const { origin, patient } of attempts) {
       const startedAt = performance.now();
       if (!patient && startedAt < origin.leftAloneUntil) {
-        unavailable.set(origin, `${origin.url} was unreachable a moment ago`);
+        unavailable.set(origin, `${origin.name} was unreachable a moment ago`);
         if (origin.silent) attempts.push({ origin, patient: true });
         continue;
       }
@@ -187,29 +194,33 @@ export function createOrigins(options: OriginsOptions): Origins {
           if (refusal?.code !== 'UNAUTHORIZED' && (!refusal || next.code === 'UNAUTHORIZED')) refusal = next;
         } else {
           const reason = words === undefined ? '' : `: ${words}`;
-          unavailable.set(origin, `${origin.url} answered ${response.status}${reason}`);
+          unavailable.set(origin, `${origin.name} answered ${response.status}${reason}`);
           retryAfter = secondsIn(response.headers['retry-after']);
         }
       } catch (error) {
         request.ask.signal?.throwIfAborted();
-        unavailable.set(origin, `${origin.url}: ${(error as Error).message}`);
+        unavailable.set(origin, `${origin.name}: ${(error as Error).message}`);
         origin.silent = error instanceof SilentError;
         if (origin.silent) attempts.push({ origin, patient: true });
         leaveAlone(origin, answered, performance.now() - startedAt);
-        log.warn({ origin: origin.url, path: request.path, err: error }, 'origin gave no usable answer');
+        if (!answered) options.origins.doubt(origin);
+        log.warn({ origin: origin.name, path: request.path, err: error }, 'origin gave no usable answer');
       }
     }
     if (refusal?.headers['www-authenticate'] !== undefined) throw refusal;
     // Another origin may still have it: only when all have answered is "unknown" the truth.
     if (unavailable.size > 0 || !refusal) {
-      const message = `no origin can be asked: ${[...unavailable.values()].at(-1) ?? 'none is configured'}`;
+      const message = `no origin can be asked: ${[...unavailable.values()].at(-1) ?? options.origins.problem() ?? 'none is configured'}`;
       const headers: Record<string, string> = retryAfter === undefined ? {} : { 'retry-after': retryAfter };
       throw new OciError('UNAVAILABLE', message, undefined, { headers });
     }
     throw refusal;
   }
 
-  return { ask, status: () => origins.map(({ url, reachable }) => ({ url, reachable })) };
+  return {
+    ask,
+    status: () => origins.values(),
+  };
 }
 
 function leaveAlone(origin: OriginState, answered: boolean, costMs: number): void {

@@ -16,6 +16,7 @@ import {
 import { type Admission, decideAdmission, spokenUnder } from '#config';
 import { openDatabase } from '#database';
 import { createCombinedDiscovery, createOverlayDiscovery, createTrackerDiscovery } from '#discovery';
+import { followEndpoints } from '#endpoints';
 import { createHashing } from '#hashing';
 import { createHttpClient, createHttpServer, formatHostPort, type HostPort, type TlsFiles } from '#http';
 import {
@@ -68,8 +69,10 @@ import {
 import { ABANDONED_AFTER_MS, openUnfinished } from './unfinished.ts';
 
 export interface AgentConfig extends BudgetConfig {
-  /** URLs of the origins. */
+  /** URLs of the origins; `dns+http://NAME:PORT` stands for every address of the name. */
   readonly origins: readonly string[];
+  /** How often names of those are resolved again. Default half a minute. */
+  readonly resolveMs?: number | undefined;
   /** How several are asked for what a digest names; tags are always asked in the order of the list. Default spread. */
   readonly originOrder?: OriginOrder | undefined;
   /** What the agent logs in with at them; undefined: anonymous. */
@@ -152,6 +155,8 @@ const CONNECT_TIMEOUT_MS = 3_000;
 const STALL_TIMEOUT_MS = 10_000;
 /** The start waits so long for a membership; the mirror serves what it has without one. */
 const JOIN_PATIENCE_MS = 5_000;
+/** And so long for names to be resolved. */
+const NAMES_PATIENCE_MS = 3_000;
 
 /**
  * Starts an agent. Everything that it opened is closed again when a part cannot start.
@@ -191,7 +196,11 @@ export async function startAgent(
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
     stallTimeoutMs: STALL_TIMEOUT_MS,
   });
-  const { data, origins, joinTokenFile } = config;
+  const { data, joinTokenFile } = config;
+  const origins = parts.adopt(
+    followEndpoints(config.origins, { log: log.child({ part: 'origins' }), refreshMs: config.resolveMs }),
+    (it) => it.close(),
+  );
   const membership =
     admission === 'open'
       ? undefined
@@ -214,7 +223,7 @@ export async function startAgent(
   let drop = (_infoHash: InfoHash): void => undefined;
   const staleTagsMs = config.staleTagsMs ?? STALE_TAGS_MS;
   const manifests = await openManifestCache(db, { maxTagAgeMs: staleTagsMs });
-  const openness = await createOpenness({ origins: config.origins, http: bare, db, log });
+  const openness = await createOpenness({ origins, http: bare, db, log });
   // Who may see what is here cannot be told of a member: so only what everybody may see is shared.
   const mayTell = (): boolean => openness.openNow();
   const overlay = config.discovery && {
@@ -243,7 +252,7 @@ export async function startAgent(
   budget.follow((limits) => swarm.limit(swarmRates(limits)));
   const tracker = parts.adopt(
     createTrackerDiscovery({
-      trackers: config.origins,
+      trackers: origins,
       client: http,
       peerId: swarm.peerId,
       address: { host: config.advertise, port: swarm.address?.port },
@@ -287,7 +296,7 @@ export async function startAgent(
     });
 
   const origin = createOriginClient({
-    origins: config.origins,
+    origins,
     order: config.originOrder,
     http,
     bare,
@@ -306,7 +315,7 @@ export async function startAgent(
   const pins = await openPins(db);
   const cache = parts.adopt(
     await setUpCache({
-      ...{ config, store, catalog, swarm, discovery, unfinished, pins, ready },
+      ...{ config, origins, store, catalog, swarm, discovery, unfinished, pins, ready },
       ...{ http, counters, metrics, log },
       onIdle: (digest) => sharing?.used(digest),
     }),
@@ -381,7 +390,7 @@ export async function startAgent(
   const server = parts.adopt(
     await createHttpServer({
       ...{ listen: config.listen, tls: config.tls, log, metrics },
-      notReady: () => membership?.problem(),
+      notReady: () => membership?.problem() ?? origins.problem(),
     }),
     (it) => it.close(DRAIN_MS),
   );
@@ -405,6 +414,7 @@ export async function startAgent(
   registerCache(server.app, { store, cache, pins, config });
   registerPulls(server.app, pulls, serves);
   registerLimits(server.app, { budget, maxConnections: config.maxConnections ?? MAX_CONNECTIONS });
+  await origins.resolved(AbortSignal.timeout(NAMES_PATIENCE_MS));
   // A stranger would be told nothing.
   await membership?.joined(AbortSignal.timeout(JOIN_PATIENCE_MS));
   // What the first client would wait for otherwise.

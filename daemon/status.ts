@@ -34,10 +34,11 @@ export function registerStatus(
     version: manifest.version,
     startedAt,
     zone: config.zone ?? null,
-    origins: context.origin.status().map(({ url, reachable }) => ({
+    origins: context.origin.status().map(({ url, address, name, reachable }) => ({
       url,
+      address: address ?? null,
       reachable: reachable ?? null,
-      open: context.openness.known(url) ?? null,
+      open: context.openness.known(name) ?? null,
     })),
     cluster:
       membership === undefined

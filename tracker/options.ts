@@ -13,18 +13,23 @@ import {
   joinOptions,
   listenerOptions,
   logLevel,
+  namesOptions,
   optional,
   path,
   repeated,
+  serverUrl,
   tlsFiles,
-  url,
   type Values,
   withDefault,
 } from '#config';
 import type { TrackerConfig } from './index.ts';
 
 export const trackerOptions = defineOptions({
-  origin: repeated(url, 'URL of an origin whose blobs may be announced; at least one'),
+  origin: repeated(
+    serverUrl,
+    'URL of an origin whose blobs may be announced; at least one. dns+http://NAME:PORT stands for an origin at each address of the name',
+  ),
+  ...namesOptions,
   listen: withDefault(hostPort, '127.0.0.1:6969', 'address of the HTTP tracker and /metrics'),
   ...admissionOptions,
   ...joinOptions,
@@ -60,6 +65,7 @@ export function trackerConfig(values: Values<typeof trackerOptions>): TrackerCon
   return {
     listen,
     origins: [...origins],
+    resolveMs: values['origins.resolve'],
     ...(tls && { tls }),
     ...(udpListen !== 'off' && { udpListen }),
     ...(caFile !== undefined && { caFile }),

@@ -4,6 +4,7 @@
  * its keys stay with it, and rules that were taken back count at once.
  */
 import { z } from 'zod';
+import { type Endpoint, type Endpoints, endpointClient } from '#endpoints';
 import type { HttpClient } from '#http';
 import { parseMembers } from '#multiaddr';
 import type { PeerAddress } from '#swarm';
@@ -30,21 +31,21 @@ const verdict = z.object({ held: z.boolean(), mayAnnounce: z.boolean() });
 /** The JSON of one origin; undefined for 404. */
 async function askOrigin(
   client: HttpClient,
-  origin: string,
+  origin: Endpoint,
   where: string,
   signal: AbortSignal,
 ): Promise<unknown> {
-  const response = await client.request(`${origin}/api/v1/torrents/${where}`, {
+  const response = await endpointClient(client, origin).request(`${origin.url}/api/v1/torrents/${where}`, {
     signal: AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]),
   });
   const body = await client.read(response, MAX_ANSWER_BYTES);
   if (response.status === 404) return undefined;
   if (response.status === 401 || response.status === 403) {
     throw new Error(
-      `${origin} answered ${response.status}: it has access control; give the tracker a user with the right 'join' by --auth-file, or --auth-username and --auth-password-file`,
+      `${origin.name} answered ${response.status}: it has access control; give the tracker a user with the right 'join' by --auth-file, or --auth-username and --auth-password-file`,
     );
   }
-  if (response.status !== 200) throw new Error(`${origin} answered ${response.status}`);
+  if (response.status !== 200) throw new Error(`${origin.name} answered ${response.status}`);
   return JSON.parse(body.toString('utf8'));
 }
 
@@ -52,9 +53,9 @@ async function askOrigin(
  * A blob is admitted when one origin holds it; the seeds are those of the first that does. When
  * none does but not every one answered, it is not known: the promise rejects.
  */
-export function admitByOrigins(origins: readonly string[], client: HttpClient): Admit {
+export function admitByOrigins(origins: Endpoints, client: HttpClient): Admit {
   const ask = async (
-    origin: string,
+    origin: Endpoint,
     infoHash: string,
     signal: AbortSignal,
   ): Promise<readonly PeerAddress[] | undefined> => {
@@ -66,8 +67,8 @@ export function admitByOrigins(origins: readonly string[], client: HttpClient): 
       .map((member) => ({ ...member, role: 'origin' }));
   };
   return async (infoHash, signal) => {
-    const failures: unknown[] = [];
-    for (const origin of origins) {
+    const failures: unknown[] = unresolved(origins);
+    for (const origin of origins.current()) {
       try {
         const seeds = await ask(origin, infoHash, signal);
         if (seeds !== undefined) return { seeds };
@@ -84,18 +85,14 @@ export function admitByOrigins(origins: readonly string[], client: HttpClient): 
  * An origin that holds the blob lets the passkey in, or no origin minds: then it is for all, or nowhere,
  * which admission says. An origin without access control does not open what only another one holds.
  */
-export function mayAnnounceByOrigins(
-  origins: readonly string[],
-  client: HttpClient,
-  now: () => number,
-): MayAnnounce {
+export function mayAnnounceByOrigins(origins: Endpoints, client: HttpClient, now: () => number): MayAnnounce {
   const questions = createQuestions({
     async answer(key, signal) {
       const [infoHash = '', passkey = ''] = key.split(' ');
       const where = `${infoHash}/announce?passkey=${encodeURIComponent(passkey)}`;
-      const failures: unknown[] = [];
+      const failures: unknown[] = unresolved(origins);
       let nobodyMinds = true;
-      for (const origin of origins) {
+      for (const origin of origins.current()) {
         try {
           const { held, mayAnnounce } = verdict.parse(await askOrigin(client, origin, where, signal));
           if (held && mayAnnounce) return true;
@@ -114,4 +111,9 @@ export function mayAnnounceByOrigins(
     passkey.length <= MAX_PASSKEY && /^[A-Za-z0-9_-]*$/.test(passkey)
       ? questions.ask(`${infoHash} ${passkey}`)
       : false;
+}
+
+/** Origins that nobody can ask yet have not answered either. */
+function unresolved(origins: Endpoints): unknown[] {
+  return origins.unresolved().map((url) => new Error(`the name in ${url} is not resolved`));
 }

@@ -11,6 +11,7 @@ import {
   registerRevocations,
 } from '#cluster';
 import { type Admission, decideAdmission } from '#config';
+import { followEndpoints } from '#endpoints';
 import {
   createHttpClient,
   createHttpServer,
@@ -32,8 +33,10 @@ export interface TrackerConfig {
   readonly tls?: TlsFiles;
   /** UDP announces (BEP 15); none by default. */
   readonly udpListen?: HostPort;
-  /** URLs of the origins whose blobs may be announced, asked in this order. */
+  /** URLs of the origins whose blobs may be announced, asked in this order; `dns+http://NAME:PORT`: every address of the name. */
   readonly origins: readonly string[];
+  /** How often names of those are resolved again. Default half a minute. */
+  readonly resolveMs?: number | undefined;
   /** A PEM file of authorities to trust for the origins, beside the built-in ones. */
   readonly caFile?: string;
   /** Log-ins at origins with access control, as a user who has the right `join`; none by default. */
@@ -61,7 +64,7 @@ export async function startTracker(
   telemetry: { readonly log: Logger; readonly metrics: Metrics },
 ): Promise<RunningTracker> {
   const { log, metrics } = telemetry;
-  const { listen, origins } = config;
+  const { listen } = config;
   const { admission } = decideAdmission(config.admission, {
     listen,
     'udp.listen': config.udpListen ?? 'off',
@@ -70,6 +73,9 @@ export async function startTracker(
   const data = config.data ?? '.';
   if (admission === 'token') await checkStanding({ data, joinTokenFile: config.joinTokenFile });
   await using parts = new AsyncDisposableStack();
+  const origins = parts.adopt(followEndpoints(config.origins, { log, refreshMs: config.resolveMs }), (it) =>
+    it.close(),
+  );
   const bare = await createHttpClient({ caFile: config.caFile, connectTimeoutMs: 1_500 });
   parts.defer(() => bare.close());
   const membership =
@@ -99,7 +105,10 @@ export async function startTracker(
   );
   const udpAddress = config.udpListen && (await tracker.listenUdp(config.udpListen));
   const http = parts.adopt(
-    await createHttpServer({ listen, tls: config.tls, log, metrics, notReady: () => membership?.problem() }),
+    await createHttpServer({
+      ...{ listen, tls: config.tls, log, metrics },
+      notReady: () => membership?.problem() ?? origins.problem(),
+    }),
     (it) => it.close(),
   );
   if (guard !== undefined) {
@@ -124,11 +133,11 @@ export async function startTracker(
     uptimeSeconds: Math.round((Date.now() - startedAt) / 1000),
     listen: formatHostPort(address),
     udpListen: udpAddress ? formatHostPort(udpAddress) : null,
-    origins,
+    origins: origins.current().map(({ name }) => name),
     ...tracker.stats(),
   }));
   const address = await http.start();
-  log.info({ listen: address, udp: udpAddress, origins }, 'tracker is up');
+  log.info({ listen: address, udp: udpAddress, origins: config.origins }, 'tracker is up');
   const running = parts.move();
   let closing: Promise<void> | undefined;
   return {

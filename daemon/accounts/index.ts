@@ -8,6 +8,7 @@
  *     await accounts.close(); // what was counted is on the disk, and told where an origin answers
  */
 import type { Database } from '#database';
+import type { Each, Endpoints } from '#endpoints';
 import type { HttpClient } from '#http';
 import type { Logger } from '#telemetry';
 import { type Ledger, openLedger, type Tally } from './ledger.ts';
@@ -17,11 +18,7 @@ export type { Tally };
 
 export interface Accounts extends Pick<Ledger, 'of' | 'asked'> {
   /** From now on. `node`: our peer id, which stays the same over restarts. */
-  tell(options: {
-    readonly origins: readonly string[];
-    readonly node: string;
-    readonly http: HttpClient;
-  }): void;
+  tell(options: { readonly origins: Endpoints; readonly node: string; readonly http: HttpClient }): void;
   close(): Promise<void>;
 }
 
@@ -30,24 +27,30 @@ export async function openAccounts(options: {
   readonly log: Logger;
 }): Promise<Accounts> {
   const { db, log } = options;
-  let tellings: readonly Telling[] = [];
+  let tellings: Each<Telling> | undefined;
   const ledger = await openLedger({
     ...{ db, log },
     onWritten: (rows) => {
-      for (const telling of tellings) telling.changed(rows);
+      for (const telling of tellings?.values() ?? []) telling.changed(rows);
     },
   });
   return {
     of: ledger.of,
     asked: ledger.asked,
     tell({ origins, node, http }) {
-      tellings = origins.map((origin) => tellOrigin({ origin, node, http, log }));
-      // An origin may have lost some of what it was told before; to say it again changes nothing else.
-      for (const telling of tellings) telling.changed(ledger.rows());
+      tellings = origins.each(
+        (origin) => {
+          const telling = tellOrigin({ origin, node, http, log });
+          // An origin may have lost some of what it was told before; to say it again changes nothing else.
+          telling.changed(ledger.rows());
+          return telling;
+        },
+        (telling) => telling.close(),
+      );
     },
     async close() {
       await ledger.close();
-      await Promise.all(tellings.map((telling) => telling.close()));
+      await Promise.all((tellings?.values() ?? []).map((telling) => telling.close()));
     },
   };
 }

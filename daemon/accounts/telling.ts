@@ -3,6 +3,7 @@
  * still says nothing. What was not taken is told again; an origin that keeps no accounts is asked now and then.
  */
 import type { z } from 'zod';
+import { type Endpoint, endpointClient } from '#endpoints';
 import type { HttpClient } from '#http';
 import { type AccountRow, type accounts, accountsAnswer, MAX_ACCOUNT_ROWS } from '#orders';
 import type { Logger } from '#telemetry';
@@ -24,13 +25,15 @@ const MOST_BACKOFF_MS = 60_000;
 const MAX_ANSWER_BYTES = 4_096;
 
 export function tellOrigin(options: {
-  readonly origin: string;
+  readonly origin: Endpoint;
   readonly node: string;
   readonly http: HttpClient;
   readonly log: Logger;
 }): Telling {
-  const { origin, node, http, log } = options;
-  const url = `${origin.replace(/\/+$/, '')}/api/v1/agents/${node}/accounts`;
+  const { node, log } = options;
+  const http = endpointClient(options.http, options.origin);
+  const origin = options.origin.name;
+  const url = `${options.origin.url}/api/v1/agents/${node}/accounts`;
   const stop = new AbortController();
   const turnstile = createTurnstile();
   const pause = createPause();

@@ -4,6 +4,7 @@
  * origin still asks for it. An origin that is out changes nothing of what is under way.
  */
 import { z } from 'zod';
+import { type Endpoint, endpointClient } from '#endpoints';
 import type { HttpClient } from '#http';
 import {
   answer as answerShape,
@@ -21,6 +22,8 @@ import type { Task } from './task.ts';
 export interface Conversation {
   /** Shares of the rates of what is fetched now; null: one without a limit. */
   rates(): readonly (number | null)[];
+  /** The origin is gone: asks it no more, and ends when what it ordered has ended. */
+  leave(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -38,7 +41,7 @@ const UNKNOWN = '?';
 const problem = z.object({ detail: z.string() });
 
 export function converse(options: {
-  readonly origin: string;
+  readonly origin: Endpoint;
   readonly node: string;
   readonly name: string;
   readonly zone: string | undefined;
@@ -51,8 +54,10 @@ export function converse(options: {
   readonly onRates: () => void;
   readonly log: Logger;
 }): Conversation {
-  const { node, name, zone, http, log } = options;
-  const base = `${options.origin.replace(/\/+$/, '')}/api/v1/agents/${node}`;
+  const { node, name, zone, log } = options;
+  const http = endpointClient(options.http, options.origin);
+  const origin = options.origin.name;
+  const base = `${options.origin.url}/api/v1/agents/${node}`;
   const stop = new AbortController();
   const tasks = new Map<string, Task>();
   const rates = new Map<string, number | null>();
@@ -149,7 +154,7 @@ export function converse(options: {
       } catch (error) {
         if (stop.signal.aborted) return;
         failures += 1;
-        if (here || failures === 1) log.debug({ origin: options.origin, reason: String(error) }, 'no orders');
+        if (here || failures === 1) log.debug({ origin, reason: String(error) }, 'no orders');
         here = false;
         known = UNKNOWN;
         pauseMs = backoffMs(failures, FIRST_BACKOFF_MS, MOST_BACKOFF_MS);
@@ -173,7 +178,7 @@ export function converse(options: {
         for (const key of ended) untold.delete(key);
       } catch (error) {
         if (stop.signal.aborted) return;
-        log.debug({ origin: options.origin, reason: String(error) }, 'no report');
+        log.debug({ origin, reason: String(error) }, 'no report');
         await createPause().wait(FIRST_BACKOFF_MS, stop.signal);
       }
       if (untold.size > 0) turnstile.open();
@@ -185,6 +190,13 @@ export function converse(options: {
   );
   return {
     rates: () => [...rates.values()],
+    async leave() {
+      stop.abort();
+      // It does not come back: what fails now is given up after some tries.
+      here = true;
+      await running;
+      await Promise.all(Array.from(tasks.values(), (task) => task.ended));
+    },
     async close() {
       stop.abort();
       const ending = Array.from(tasks.values(), (task) => task.ended);

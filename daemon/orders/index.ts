@@ -4,10 +4,11 @@
  *     const orders = takeOrders({ origins, node, name, http, parts, log });
  *     await orders.close(); // what is under way keeps its verified pieces
  */
+import type { Each, Endpoints } from '#endpoints';
 import type { HttpClient } from '#http';
 import type { Logger } from '#telemetry';
 import type { Budget } from '../budget/budget.ts';
-import { converse } from './conversation.ts';
+import { type Conversation, converse } from './conversation.ts';
 import type { PrefetchParts } from './prefetch.ts';
 import { startTask } from './task.ts';
 
@@ -19,7 +20,7 @@ export interface Orders {
 const BELIEVED_MS = 10 * 60_000;
 
 export function takeOrders(options: {
-  readonly origins: readonly string[];
+  readonly origins: Endpoints;
   /** Our peer id, which stays the same over restarts. */
   readonly node: string;
   readonly name: string;
@@ -33,25 +34,34 @@ export function takeOrders(options: {
   const { node, name, zone, http, parts, budget, log } = options;
   /** What an operator said of a rollout is not taken back. */
   let told = false;
-  const conversations = options.origins.map((origin) =>
-    converse({
-      ...{ origin, node, name, zone, http, log },
-      start: (order, { isHere, onEnd }) => startTask(order, { ...parts, isOriginHere: isHere, onEnd, log }),
-      onRates: () => {
-        const rates = conversations.flatMap((each) => each.rates());
-        const limits = rates.filter((rate) => rate !== null);
-        const download = limits.reduce((sum, rate) => sum + rate, 0);
-        if (rates.length > 0) {
-          const limited = limits.length === rates.length && { download };
-          budget.rollout({ until: Date.now() + BELIEVED_MS, ...limited });
-        } else if (told) budget.rollout(undefined);
-        told = rates.length > 0;
-      },
-    }),
+  /** With origins that are gone, while what they ordered goes on. */
+  const leaving = new Set<Conversation>();
+  const all = (): readonly Conversation[] => [...conversations.values(), ...leaving];
+  const onRates = (): void => {
+    const rates = all().flatMap((each) => each.rates());
+    const limits = rates.filter((rate) => rate !== null);
+    const download = limits.reduce((sum, rate) => sum + rate, 0);
+    if (rates.length > 0) {
+      const limited = limits.length === rates.length && { download };
+      budget.rollout({ until: Date.now() + BELIEVED_MS, ...limited });
+    } else if (told) budget.rollout(undefined);
+    told = rates.length > 0;
+  };
+  const conversations: Each<Conversation> = options.origins.each(
+    (origin) =>
+      converse({
+        ...{ origin, node, name, zone, http, log, onRates },
+        start: (order, { isHere, onEnd }) => startTask(order, { ...parts, isOriginHere: isHere, onEnd, log }),
+      }),
+    async (conversation) => {
+      leaving.add(conversation);
+      await conversation.leave();
+      leaving.delete(conversation);
+    },
   );
   return {
     async close() {
-      await Promise.all(conversations.map((each) => each.close()));
+      await Promise.all(all().map((each) => each.close()));
     },
   };
 }

@@ -51,7 +51,7 @@ export function withCredentials(
   const refusedUntil = new Map<string, number>();
 
   const fetchToken = async (
-    host: string,
+    target: Target,
     challenge: Challenge,
     scope: string | undefined,
     given: Credentials | undefined,
@@ -65,23 +65,26 @@ export function withCredentials(
       client_id: 'shoal',
     });
     const signal = AbortSignal.timeout(TOKEN_DEADLINE_MS);
+    // A service on the same host is the same server.
+    const address = realm.host === target.host ? target.address : undefined;
     let response: HttpResponse;
     if (given && 'identityToken' in given) {
       query.set('grant_type', 'refresh_token');
       query.set('refresh_token', given.identityToken);
       const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-      response = await http.request(realm.href, { method: 'POST', headers, body: query.toString(), signal });
+      const body = query.toString();
+      response = await http.request(realm.href, { method: 'POST', headers, body, signal, address });
     } else {
       // Several scopes are several parameters here, and one text with spaces in a challenge.
       query.delete('scope');
       for (const each of scope?.split(' ') ?? []) query.append('scope', each);
       for (const [name, value] of query) realm.searchParams.append(name, value);
       const headers = given ? { authorization: formatBasic(given.username, given.password) } : {};
-      response = await http.request(realm.href, { headers, signal });
+      response = await http.request(realm.href, { headers, signal, address });
     }
     const body = await http.read(response, MAX_ANSWER_BYTES);
     if (response.status !== 200) {
-      onRefusal?.(host, response.status);
+      onRefusal?.(target.host, response.status);
       return undefined;
     }
     const { token, access_token: accessToken, expires_in: seconds = DEFAULT_EXPIRES_S } = readAnswer(body);
@@ -98,7 +101,7 @@ export function withCredentials(
     fresh: boolean,
   ): Promise<string | undefined> => {
     const now = performance.now();
-    if ((refusedUntil.get(target.host) ?? 0) > now) return undefined;
+    if ((refusedUntil.get(target.server) ?? 0) > now) return undefined;
     const insecure = target.secure && challenge.parameters['realm']?.startsWith('http:') === true;
     const given = insecure && challenge.scheme === 'bearer' ? undefined : credentialsFor(target.host);
     if (challenge.scheme === 'basic') {
@@ -109,12 +112,12 @@ export function withCredentials(
     const flight = `${target.key} ${scope ?? ''}`;
     let token = fetching.get(flight);
     if (token === undefined) {
-      token = fetchToken(target.host, challenge, scope, given).finally(() => fetching.delete(flight));
+      token = fetchToken(target, challenge, scope, given).finally(() => fetching.delete(flight));
       fetching.set(flight, token);
     }
     const got = await token;
     if (got === undefined) {
-      if (given) refusedUntil.set(target.host, performance.now() + REFUSED_MS);
+      if (given) refusedUntil.set(target.server, performance.now() + REFUSED_MS);
       return undefined;
     }
     if (tokens.size >= MAX_TOKENS) tokens.clear();
@@ -131,7 +134,7 @@ export function withCredentials(
     if (init.headers?.['authorization'] !== undefined) return ask(url, init);
     const send = (authorization: string | undefined): Promise<R> =>
       ask(url, authorization === undefined ? init : { ...init, headers: { ...init.headers, authorization } });
-    const target = targetOf(url, init.method ?? 'GET');
+    const target = targetOf(url, init.method ?? 'GET', init.address);
     const before = wanted.get(target.area);
     const header = before && (await headerFor(target, before, target.scope, false));
     const response = await send(header);
@@ -143,7 +146,7 @@ export function withCredentials(
     wanted.set(target.area, challenge);
     const next = await headerFor(target, challenge, challenge.parameters['scope'] ?? target.scope, true);
     if (next === header) {
-      if (next !== undefined) refusedUntil.set(target.host, performance.now() + REFUSED_MS);
+      if (next !== undefined) refusedUntil.set(target.server, performance.now() + REFUSED_MS);
       return response;
     }
     if (next === undefined || init.body instanceof Readable) return response;
@@ -171,6 +174,10 @@ function readAnswer(body: Buffer): z.infer<typeof answer> {
 
 interface Target {
   readonly host: string;
+  /** What is dialled for it, when that was given. */
+  readonly address: string | undefined;
+  /** By scheme, host, port and address: each has tokens of its own. */
+  readonly server: string;
   readonly secure: boolean;
   /** Whose challenge counts: the host's registry, or what is beside it. */
   readonly area: string;
@@ -179,17 +186,18 @@ interface Target {
   readonly scope: string | undefined;
 }
 
-function targetOf(url: string, method: string): Target {
+function targetOf(url: string, method: string, address: string | undefined): Target {
   const { origin, host, protocol, pathname, searchParams } = new URL(url);
   const secure = protocol === 'https:';
   const registry = pathname === '/v2' || pathname.startsWith('/v2/');
-  const area = `${origin} ${registry ? 'v2' : ''}`;
+  const server = address === undefined ? origin : `${origin} ${address}`;
+  const area = `${server} ${registry ? 'v2' : ''}`;
   const name = /^\/v2\/(.+?)\/(?:manifests|blobs|tags|referrers|_shoal|_oci)\//.exec(pathname)?.[1];
-  if (name === undefined) return { host, secure, area, key: area, scope: undefined };
+  if (name === undefined) return { host, address, server, secure, area, key: area, scope: undefined };
   const ns = searchParams.get('ns');
   const actions = method === 'GET' || method === 'HEAD' ? 'pull' : 'pull,push';
   const scope = `repository:${ns ? `${ns}/` : ''}${name}:${actions}`;
-  return { host, secure, area, key: `${origin} ${scope}`, scope };
+  return { host, address, server, secure, area, key: `${server} ${scope}`, scope };
 }
 
 /** A token where there is a choice: the password then travels once and not with each request. */

@@ -1,6 +1,7 @@
 /** How a program is told its credentials for the origins: by files only, so that no option is a secret. */
 import { readFileSync } from 'node:fs';
 import { ConfigError, type Option, optional, path, string } from '#config';
+import { plainUrl } from '#endpoints';
 import { type CredentialsFor, withAuthFiles } from './auth-file.ts';
 
 /** Options of a program that logs in at origins. */
@@ -37,7 +38,7 @@ export function credentialsOf(
     if (file !== undefined) {
       throw new ConfigError(['auth.file: give either it, or --auth-username with --auth-password-file']);
     }
-    const hosts = new Set(urls.map((url) => new URL(url).host));
+    const hosts = new Set(urls.map((url) => new URL(plainUrl(url)).host));
     const password = () => passwordIn(passwordFile, 'auth.password-file');
     password();
     return (host) => (hosts.has(host) ? { username, password: password() } : undefined);

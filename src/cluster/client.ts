@@ -16,7 +16,10 @@ export function withMembership(
     /** Our membership, while it counts. */
     readonly credential: () => string | undefined;
     /** Told which list of revocations a server has. */
-    readonly onRevocations: (url: string, version: string) => void;
+    readonly onRevocations: (
+      server: { readonly url: string; readonly address: string | undefined },
+      version: string,
+    ) => void;
     /** Milliseconds since the epoch. */
     readonly now: () => number;
   },
@@ -38,20 +41,25 @@ export function withMembership(
   };
   const heard = <T extends { readonly headers: Readonly<Record<string, string>> }>(
     url: string,
+    address: string | undefined,
     answer: T,
   ): T => {
     const version = answer.headers[REVOCATIONS_HEADER];
-    if (version !== undefined) onRevocations(url, version);
+    if (version !== undefined) onRevocations({ url, address }, version);
     return answer;
   };
 
   return {
     request: async (url, init = {}) =>
-      heard(url, await http.request(url, await signed(url, init, init.method ?? 'GET', init.body))),
+      heard(
+        url,
+        init.address,
+        await http.request(url, await signed(url, init, init.method ?? 'GET', init.body)),
+      ),
     stream: async (url, init = {}) =>
-      heard(url, await http.stream(url, await signed(url, init, 'GET', undefined))),
+      heard(url, init.address, await http.stream(url, await signed(url, init, 'GET', undefined))),
     prompt: async (url, init = {}) =>
-      heard(url, await http.prompt(url, await signed(url, init, 'GET', undefined))),
+      heard(url, init.address, await http.prompt(url, await signed(url, init, 'GET', undefined))),
     read: http.read,
     close: http.close,
   };

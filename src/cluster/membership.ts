@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { ConfigError } from '#config';
 import { writeDurably } from '#durable';
+import { type Endpoint, type Endpoints, endpointClient } from '#endpoints';
 import type { HttpClient } from '#http';
 import type { Identity } from '#swarm';
 import type { Logger } from '#telemetry';
@@ -52,8 +53,8 @@ export interface MembershipOptions {
   /** Folder of the program. */
   readonly data: string;
   readonly joinTokenFile: string | undefined;
-  /** URLs, asked in this order. */
-  readonly origins: readonly string[];
+  /** Asked in this order. */
+  readonly origins: Endpoints;
   /** Not closed here. */
   readonly http: HttpClient;
   readonly log: Logger;
@@ -149,70 +150,82 @@ export async function openMembership(options: MembershipOptions): Promise<Member
       : undefined;
 
   /** Servers by the list of revocations that they said they have. */
-  const told = new Map<string, string>();
-  const onRevocations = (url: string, version: string): void => {
-    const server = origins.find((origin) => url.startsWith(origin));
+  const told = new WeakMap<Endpoint, string>();
+  const onRevocations = (from: Pick<Endpoint, 'url' | 'address'>, version: string): void => {
+    const server = origins
+      .current()
+      .find(({ url, address }) => address === from.address && from.url.startsWith(url));
     if (server === undefined || told.get(server) === version) return;
     told.set(server, version);
     void learnRevocations(server);
   };
   const http = withMembership(options.http, { key, credential, onRevocations, now });
 
-  const learnRevocations = async (server: string): Promise<void> => {
+  const learnRevocations = async (server: Endpoint): Promise<void> => {
     try {
       const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(DEADLINE_MS)]);
-      const response = await http.request(`${server}${REVOCATIONS_PATH}`, { signal });
+      const client = endpointClient(http, server);
+      const response = await client.request(`${server.url}${REVOCATIONS_PATH}`, { signal });
       const body = await http.read(response, MAX_REVOCATIONS_BYTES);
       if (response.status !== 200) throw new Error(`answered ${response.status}`);
       for (const statement of revocations.parse(JSON.parse(body.toString('utf8'))).revocations) {
         await cluster.revoke(statement).catch((error: unknown) => {
-          log.warn({ server, reason: wordsOf(error) }, 'a revocation was not taken');
+          log.warn({ server: server.name, reason: wordsOf(error) }, 'a revocation was not taken');
         });
       }
     } catch (error) {
       told.delete(server);
       if (!stop.signal.aborted) {
-        log.debug({ server, reason: wordsOf(error) }, 'the list of revocations could not be read');
+        log.debug(
+          { server: server.name, reason: wordsOf(error) },
+          'the list of revocations could not be read',
+        );
       }
     }
   };
 
-  const ask = async (url: string, init: Parameters<HttpClient['request']>[1]): Promise<string> => {
+  const ask = async (
+    origin: Endpoint,
+    path: typeof JOIN_PATH | typeof RENEW_PATH,
+    init: Parameters<HttpClient['request']>[1],
+  ): Promise<string> => {
     const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(DEADLINE_MS)]);
     // Renewals go signed, joins have proofs of their own.
-    const client = url.endsWith(RENEW_PATH) ? http : options.http;
-    const response = await client.request(url, { ...init, signal });
+    const client = endpointClient(path === RENEW_PATH ? http : options.http, origin);
+    const response = await client.request(`${origin.url}${path}`, { ...init, signal });
     const body = await client.read(response, MAX_ANSWER_BYTES);
     if (response.status === 200) return answer.parse(JSON.parse(body.toString('utf8'))).membership;
-    throw new Error(`${url} answered ${response.status}: ${detailOf(body)}`);
+    throw new Error(`${origin.url}${path} answered ${response.status}: ${detailOf(body)}`);
   };
-  const join = (origin: string, { statement, privateKey }: JoinToken): Promise<string> => {
-    const url = `${origin}${JOIN_PATH}`;
+  const join = (origin: Endpoint, { statement, privateKey }: JoinToken): Promise<string> => {
     const body = JSON.stringify({ token: statement, peerId: identity.peerId, role });
-    const { host, pathname } = new URL(url);
+    const { host, pathname } = new URL(`${origin.url}${JOIN_PATH}`);
     const request = { method: 'POST', host, target: pathname, statement };
     const headers = {
       'content-type': 'application/json',
       [PROOF_HEADER]: signProof(key, request, bodyHash([body]), now()),
       [JOIN_PROOF_HEADER]: signProof(privateKey, request, bodyHash([body]), now()),
     };
-    return ask(url, { method: 'POST', headers, body });
+    return ask(origin, JOIN_PATH, { method: 'POST', headers, body });
   };
 
   /** From the first origin that gives one. @throws Error with the reasons of all */
   const obtain = async (): Promise<Held> => {
     const joinWith = credential() === undefined ? await tokenNow() : undefined;
     const failures: string[] = [];
-    for (const origin of origins) {
+    const unknown = origins.problem();
+    if (unknown !== undefined) failures.push(unknown);
+    for (const origin of origins.current()) {
       try {
         const text = await (joinWith === undefined
-          ? ask(`${origin}${RENEW_PATH}`, { method: 'POST' })
+          ? ask(origin, RENEW_PATH, { method: 'POST' })
           : join(origin, joinWith));
         const member = await take(text);
         await writeDurably(file, `${JSON.stringify({ cluster: id, membership: text })}\n`);
         return member;
       } catch (error) {
         if (stop.signal.aborted) throw error;
+        origins.doubt(origin);
         failures.push(wordsOf(error));
       }
     }
@@ -230,6 +243,7 @@ export async function openMembership(options: MembershipOptions): Promise<Member
 
   const run = async (): Promise<void> => {
     let failures = 0;
+    await origins.resolved(AbortSignal.any([stop.signal, AbortSignal.timeout(DEADLINE_MS)]));
     while (!stop.signal.aborted) {
       const left = held === undefined ? 0 : held.expiresAt - now();
       const life = held === undefined ? 0 : held.expiresAt - held.issuedAt;
@@ -303,12 +317,12 @@ export async function openMembership(options: MembershipOptions): Promise<Member
 
 async function poll(
   everyMs: number | undefined,
-  origins: readonly string[],
+  origins: Endpoints,
   signal: AbortSignal,
-  learn: (server: string) => Promise<void>,
+  learn: (server: Endpoint) => Promise<void>,
 ): Promise<void> {
   while (everyMs !== undefined && !signal.aborted) {
-    await Promise.all(origins.map(learn));
+    await Promise.all(origins.current().map(learn));
     await pause(everyMs, signal);
   }
 }

@@ -4,6 +4,7 @@
  * expects.
  */
 import { z } from 'zod';
+import { isEndpointUrl } from '#endpoints';
 import { type HostPort, parseHostPort } from '#http';
 
 export interface Kind<T> {
@@ -117,7 +118,9 @@ export const hostPortOrOff = kind<HostPort | 'off'>(
  * An http or https URL without query and fragment; a slash at its end is dropped. One with a user name
  * or password is refused: URLs are printed, logged and told to other members.
  */
-export const url = kind('URL', 'a URL such as http://127.0.0.1:5000, without a user name in it', (text) => {
+export const url = kind('URL', 'a URL such as http://127.0.0.1:5000, without a user name in it', readUrl);
+
+function readUrl(text: string): string | undefined {
   const parsed = URL.parse(text);
   const usable =
     parsed !== null &&
@@ -128,7 +131,18 @@ export const url = kind('URL', 'a URL such as http://127.0.0.1:5000, without a u
     parsed.password === '' &&
     /^https?:\/\//i.test(text);
   return usable ? text.replace(/\/+$/, '') : undefined;
-});
+}
+
+/** A URL of one server, or with `dns+` before it of one at each address of its name. */
+export const serverUrl = kind(
+  'URL',
+  'a URL such as http://127.0.0.1:5000, or dns+http://NAME:5000 for every address of a name',
+  (text) => {
+    const [prefix = '', rest = ''] = /^(dns\+)?(.*)$/is.exec(text)?.slice(1) ?? [];
+    const usable = readUrl(rest);
+    return usable !== undefined && isEndpointUrl(text) ? `${prefix.toLowerCase()}${usable}` : undefined;
+  },
+);
 
 /** A path of the file system, relative to the working directory. */
 export const path = kind('PATH', 'a path', (text) => (text === '' || text.includes('\0') ? undefined : text));

@@ -5,7 +5,7 @@
 import type { HostPort, TlsFiles } from '#http';
 import type { Transport } from '#swarm';
 import { ConfigError } from './errors.ts';
-import { type Kind, oneOf, path } from './kinds.ts';
+import { duration, type Kind, oneOf, path } from './kinds.ts';
 import { type EarlierText, type Option, optional, repeated, withDefault } from './options.ts';
 
 export type Admission = 'open' | 'token';
@@ -29,6 +29,15 @@ export const joinOptions = {
   'join.token-file': optional(
     path,
     "file with a join token ('shoal cluster join-token'), for --admission token; read when a membership is needed",
+  ),
+} as const satisfies Record<string, Option>;
+
+/** Options of a program that asks origins by their names. */
+export const namesOptions = {
+  'origins.resolve': withDefault(
+    duration,
+    '30s',
+    'how often the name of a dns+http or dns+https URL is resolved again; sooner, but not within 5s, when one of its addresses cannot be reached',
   ),
 } as const satisfies Record<string, Option>;
 

@@ -41,6 +41,8 @@ export interface Answer {
 /** One tracker. Rejects with the tracker's reason, or when it does not answer before `signal`. */
 export interface AnnounceTarget {
   readonly url: string;
+  /** Which server of the URL's name, where it has several. */
+  readonly address?: string | undefined;
   announce(announce: Announce, signal: AbortSignal): Promise<Answer>;
 }
 

@@ -1,5 +1,6 @@
 /** How many others hold a blob: a question to the trackers, for an agent that must let some go. */
 import { z } from 'zod';
+import { type Endpoints, endpointClient } from '#endpoints';
 import type { HttpClient } from '#http';
 import type { Logger } from '#telemetry';
 import type { InfoHash } from '#torrent';
@@ -18,8 +19,7 @@ const counts = z.object({ zone: z.array(z.int().min(0)).max(MAX_BLOBS) });
  */
 export async function askCopies(
   options: {
-    /** Base URLs. */
-    readonly trackers: readonly string[];
+    readonly trackers: Endpoints;
     readonly client: HttpClient;
     /** Our 20-byte BitTorrent peer id in hex. */
     readonly peerId: string;
@@ -31,11 +31,16 @@ export async function askCopies(
   const blobs = infoHashes.slice(0, MAX_BLOBS);
   const body = JSON.stringify({ blobs });
   const signal = AbortSignal.timeout(DEADLINE_MS);
-  for (const tracker of options.trackers) {
-    const url = `${tracker.replace(/\/+$/, '')}/api/v1/agents/${peerId}/copies`;
+  for (const tracker of options.trackers.current()) {
+    const url = `${tracker.url}/api/v1/agents/${peerId}/copies`;
     try {
       const headers = { 'content-type': 'application/json' };
-      const response = await client.request(url, { method: 'POST', headers, body, signal });
+      const response = await endpointClient(client, tracker).request(url, {
+        method: 'POST',
+        headers,
+        body,
+        signal,
+      });
       const answer = await client.read(response, MAX_ANSWER_BYTES);
       if (response.status !== 200) throw new Error(`answered ${response.status}`);
       const { zone } = counts.parse(JSON.parse(answer.toString('utf8')));
@@ -43,7 +48,10 @@ export async function askCopies(
         throw new Error(`answered for ${zone.length} of ${blobs.length} blobs`);
       return new Map(blobs.map((infoHash, index) => [infoHash, zone[index] ?? 0]));
     } catch (error) {
-      log.debug({ tracker, reason: String(error) }, 'the tracker does not say who else holds our blobs');
+      log.debug(
+        { tracker: tracker.name, reason: String(error) },
+        'the tracker does not say who else holds our blobs',
+      );
     }
   }
   return undefined;

@@ -10,11 +10,13 @@ import { parseAnswer, TrackerAnswerError } from './bencoded-answer.ts';
 
 const MAX_ANSWER_BYTES = 256 * 1024;
 
-export function httpTarget(url: string, client: HttpClient, self: Self): AnnounceTarget {
+/** `address`: what `client` dials, when that is one of several. */
+export function httpTarget(url: string, client: HttpClient, self: Self, address?: string): AnnounceTarget {
   // A parameter of ours, which says that multiaddrs are understood, and where we are reached by one.
   const ours = self.libp2p ? `&peer=${encodeURIComponent(formatMultiaddr(self.libp2p))}` : '';
   return {
     url,
+    address,
     async announce({ infoHash, event, left }, signal) {
       const query =
         `info_hash=${percent(infoHash)}&peer_id=${percent(self.peerId)}` +

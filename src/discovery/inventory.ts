@@ -7,6 +7,7 @@
  */
 import { Readable } from 'node:stream';
 import { z } from 'zod';
+import { type Endpoint, endpointClient } from '#endpoints';
 import type { HttpClient } from '#http';
 import { formatMultiaddr } from '#multiaddr';
 import type { Logger } from '#telemetry';
@@ -54,8 +55,7 @@ const DEFAULT_HEARTBEAT_MS = 30_000;
 const lease = z.object({ heartbeatSeconds: z.number().min(0.01).max(3_600) });
 
 export function syncInventory(options: {
-  /** The tracker's base URL. */
-  readonly tracker: string;
+  readonly tracker: Endpoint;
   readonly client: HttpClient;
   readonly self: Self;
   /** What we hold now; read whenever the whole list is told. */
@@ -63,8 +63,10 @@ export function syncInventory(options: {
   readonly timing: InventoryTiming;
   readonly log: Logger;
 }): InventorySync {
-  const { tracker, client, self, held, timing, log } = options;
-  const url = `${tracker.replace(/\/+$/, '')}/api/v1/agents/${self.peerId}`;
+  const { self, held, timing, log } = options;
+  const client = endpointClient(options.client, options.tracker);
+  const tracker = options.tracker.name;
+  const url = `${options.tracker.url}/api/v1/agents/${self.peerId}`;
   const pause = createPause();
   const stop = new AbortController();
   /** Cuts a request that is still under way when goodbye cannot wait longer. */

@@ -1,7 +1,8 @@
 /**
  * One blob that we download, announced to each of its trackers: at once, then as the tracker asks,
  * and a few times sooner while hardly anybody is known, because in a rollout the others arrive
- * within seconds. A tracker that fails is tried again with growing pauses; nobody is told of it.
+ * within seconds. A tracker that fails is tried again with growing pauses; nobody is told of it. One that
+ * leaves the list is left in silence, one that comes is announced to.
  */
 import type { PeerAddress } from '#swarm';
 import type { Logger } from '#telemetry';
@@ -38,11 +39,16 @@ export interface JoinedBlob {
   readonly onAnswered?: ((answered: boolean) => void) | undefined;
 }
 
+export interface JoinedTrackers extends Membership {
+  /** From now on these. */
+  follow(targets: readonly AnnounceTarget[]): void;
+}
+
 export function joinTrackers(
   blob: JoinedBlob,
   targets: readonly AnnounceTarget[],
   options: { readonly timing: AnnounceTiming; readonly log: Logger; readonly onEnd: () => void },
-): Membership {
+): JoinedTrackers {
   const { timing, log } = options;
   const stop = new AbortController();
   /** Trackers that know us. */
@@ -50,6 +56,7 @@ export function joinTrackers(
   const known = new Set<string>();
   let ended: Promise<void> | undefined;
 
+  const followed = new Map<string, { readonly end: AbortController; readonly done: Promise<void> }>();
   const unanswered = new Set(targets);
   const tried = (target: AnnounceTarget): void => {
     if (unanswered.delete(target) && unanswered.size === 0 && !stop.signal.aborted)
@@ -66,11 +73,11 @@ export function joinTrackers(
     }
   };
 
-  const follow = async (target: AnnounceTarget): Promise<void> => {
+  const announceTo = async (target: AnnounceTarget, signal: AbortSignal): Promise<void> => {
     const pause = createPause();
     let failures = 0;
     let early = 0;
-    while (!stop.signal.aborted) {
+    while (!signal.aborted) {
       const announce: Announce = {
         infoHash: blob.infoHash,
         left: blob.left(),
@@ -78,8 +85,9 @@ export function joinTrackers(
       };
       let pauseMs: number;
       try {
-        const deadline = AbortSignal.any([stop.signal, AbortSignal.timeout(timing.answerDeadlineMs)]);
+        const deadline = AbortSignal.any([signal, AbortSignal.timeout(timing.answerDeadlineMs)]);
         const answer = await target.announce(announce, deadline);
+        if (signal.aborted && !stop.signal.aborted) return;
         greeted.add(target);
         failures = 0;
         learn(answer);
@@ -87,7 +95,7 @@ export function joinTrackers(
         const soon = known.size < timing.fewPeers ? timing.earlyMs[early++] : undefined;
         pauseMs = soon ?? answer.intervalMs;
       } catch (error) {
-        if (stop.signal.aborted) return;
+        if (signal.aborted) return;
         failures += 1;
         tried(target);
         pauseMs = backoffMs(failures, timing.firstBackoffMs, timing.mostBackoffMs);
@@ -96,7 +104,7 @@ export function joinTrackers(
           'announce failed',
         );
       }
-      await pause.wait(pauseMs, stop.signal);
+      await pause.wait(pauseMs, signal);
     }
   };
 
@@ -104,7 +112,7 @@ export function joinTrackers(
     ended ??= (async () => {
       stop.abort();
       options.onEnd();
-      await followed;
+      await Promise.all(Array.from(followed.values(), ({ done }) => done));
       const left = event === 'completed' ? 0 : blob.left();
       const deadline = AbortSignal.timeout(timing.farewellMs);
       await Promise.all(
@@ -118,10 +126,32 @@ export function joinTrackers(
     return ended;
   };
 
-  // In a later turn, so that the caller has its membership before it hears of peers.
-  const followed = Promise.resolve().then(() => Promise.all(targets.map(follow)));
-  followed.catch((error: unknown) => log.error({ err: error }, 'announcing failed'));
-  return { complete: () => farewell('completed'), leave: () => farewell('stopped') };
+  const follow = (wanted: readonly AnnounceTarget[]): void => {
+    if (stop.signal.aborted) return;
+    const byName = new Map(wanted.map((target) => [`${target.url} ${target.address ?? ''}`, target]));
+    for (const [name, { end }] of followed) {
+      if (byName.has(name)) continue;
+      followed.delete(name);
+      end.abort();
+    }
+    for (const [name, target] of byName) {
+      if (followed.has(name)) continue;
+      const end = new AbortController();
+      // In a later turn, so that the caller has its membership before it hears of peers.
+      const done = Promise.resolve()
+        .then(() => announceTo(target, AbortSignal.any([stop.signal, end.signal])))
+        .catch((error: unknown) => log.error({ err: error }, 'announcing failed'))
+        .finally(() => {
+          if (!end.signal.aborted) return;
+          greeted.delete(target);
+          tried(target);
+        });
+      followed.set(name, { end, done });
+    }
+  };
+  follow(targets);
+  if (targets.length === 0) queueMicrotask(() => blob.onAnswered?.(false));
+  return { follow, complete: () => farewell('completed'), leave: () => farewell('stopped') };
 }
 
 function reasonOf(error: unknown): string {

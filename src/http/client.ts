@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
 import { Agent, type buildConnector, EnvHttpProxyAgent, request } from 'undici';
+import { type AddressedAgents, createAddressedAgents } from './addressed.ts';
 import { createKeptConnections } from './kept.ts';
 import { type HttpStream, openStream } from './stream.ts';
 
@@ -42,6 +43,8 @@ export interface HttpRequestOptions {
   /** A function makes the body anew when the request must be sent twice. */
   readonly body?: string | Uint8Array | Readable | (() => Readable);
   readonly signal?: AbortSignal;
+  /** Dialled in place of what the name in the URL resolves to; Host header and certificate stay the name's. Not through a proxy. */
+  readonly address?: string | undefined;
   /** Passed on as X-Request-Id, so that one id follows a pull through every hop. */
   readonly requestId?: string;
   /** The longest wait for an answer that the server holds back on purpose; by default the client's. */
@@ -54,12 +57,12 @@ export interface HttpClient {
   /** GET of a large body, over a connection of its own. */
   stream(
     url: string,
-    options?: Pick<HttpRequestOptions, 'headers' | 'signal' | 'requestId'>,
+    options?: Pick<HttpRequestOptions, 'headers' | 'signal' | 'requestId' | 'address'>,
   ): Promise<HttpStream>;
   /** GET of a small body that somebody waits for; its connection is kept. */
   prompt(
     url: string,
-    options?: Pick<HttpRequestOptions, 'headers' | 'signal' | 'requestId'>,
+    options?: Pick<HttpRequestOptions, 'headers' | 'signal' | 'requestId' | 'address'>,
   ): Promise<HttpStream>;
   /** The whole body of a small answer. Rejects past `maxBytes`. */
   read(response: Pick<HttpStream, 'body'>, maxBytes: number): Promise<Buffer>;
@@ -83,10 +86,11 @@ export async function createHttpClient(options: {
   const settings = { connect, headersTimeout: stallMs, bodyTimeout: stallMs, connections: 64 };
   const kept = createKeptConnections({ ca, connectTimeoutMs, stallMs });
   const agent = options.proxies ? throughProxies(settings) : new Agent(settings);
+  const addressed: AddressedAgents = createAddressedAgents(settings);
 
   async function ask(url: string, init: HttpRequestOptions = {}): Promise<HttpResponse> {
     const response = await request(url, {
-      dispatcher: agent,
+      dispatcher: init.address === undefined ? agent : addressed.at(init.address),
       method: init.method ?? 'GET',
       headers: headersOf(init),
       body: typeof init.body === 'function' ? init.body() : (init.body ?? null),
@@ -101,12 +105,12 @@ export async function createHttpClient(options: {
   return {
     request: ask,
     async prompt(url, init = {}) {
-      if (options.proxies || kept.isUnsuited(url)) return ask(url, init);
+      if (options.proxies || kept.isUnsuited(url, init.address)) return ask(url, init);
       try {
-        return await kept.get(url, { headers: headersOf(init), signal: init.signal });
+        return await kept.get(url, { headers: headersOf(init), signal: init.signal, address: init.address });
       } catch (error) {
         // A host whose framing is not plain was found out by this answer: the general client reads it.
-        if (init.signal?.aborted || !kept.isUnsuited(url)) throw error;
+        if (init.signal?.aborted || !kept.isUnsuited(url, init.address)) throw error;
         return ask(url, init);
       }
     },
@@ -114,6 +118,7 @@ export async function createHttpClient(options: {
       openStream(url, {
         headers: headersOf(init),
         signal: init.signal,
+        address: init.address,
         ca,
         connectTimeoutMs,
         stallMs,
@@ -134,7 +139,7 @@ export async function createHttpClient(options: {
     },
     async close() {
       kept.close();
-      await agent.destroy();
+      await Promise.all([agent.destroy(), addressed.destroy()]);
     },
   };
 }

@@ -7,6 +7,8 @@ import net from 'node:net';
 import tls from 'node:tls';
 
 export interface ConnectionOptions {
+  /** Dialled in place of the URL's host. */
+  readonly address?: string | undefined;
   readonly ca: readonly string[] | undefined;
   readonly connectTimeoutMs: number;
   /** The longest wait for more while somebody wants it. */
@@ -91,7 +93,7 @@ function parseHead(text: string): Head {
   return { status, headers, keepsOpen };
 }
 
-/** Dials `url`'s host. What fails is told to whoever waits for more. */
+/** Dials `url`'s host, or the address. What fails is told to whoever waits for more. */
 export function connect(url: URL, options: ConnectionOptions): Connection {
   const secure = url.protocol === 'https:';
   const buffer = Buffer.allocUnsafeSlow(options.bufferBytes);
@@ -119,8 +121,9 @@ export function connect(url: URL, options: ConnectionOptions): Connection {
       return false;
     },
   };
+  const name = url.hostname.replace(/^\[|\]$/g, '');
   const target = {
-    host: url.hostname.replace(/^\[|\]$/g, ''),
+    host: options.address ?? name,
     port: Number(url.port) || (secure ? 443 : 80),
     noDelay: true,
     onread,
@@ -128,7 +131,7 @@ export function connect(url: URL, options: ConnectionOptions): Connection {
   const socket = secure
     ? tls.connect({
         ...target,
-        ...(net.isIP(target.host) === 0 && { servername: target.host }),
+        ...(net.isIP(name) === 0 && { servername: name }),
         ...(options.ca && { ca: [...options.ca] }),
       })
     : net.connect(target);

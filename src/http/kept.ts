@@ -17,10 +17,15 @@ export interface KeptConnections {
    */
   get(
     url: string,
-    options: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal | undefined },
+    options: {
+      readonly headers: Readonly<Record<string, string>>;
+      readonly signal: AbortSignal | undefined;
+      /** Dialled in place of the URL's host. */
+      readonly address?: string | undefined;
+    },
   ): Promise<HttpStream>;
   /** Whether the host answered with other framing before. */
-  isUnsuited(url: string): boolean;
+  isUnsuited(url: string, address?: string): boolean;
   close(): void;
 }
 
@@ -41,7 +46,7 @@ export function createKeptConnections(options: {
   readonly connectTimeoutMs: number;
   readonly stallMs: number;
 }): KeptConnections {
-  /** By scheme, host and port; the one that was used last is at the end. */
+  /** By scheme, host, port and address; the one that was used last is at the end. */
   const idle = new Map<string, Idle[]>();
   const busy = new Set<Connection>();
   const unsuited = createBoundedMap<string, true>(MOST_UNSUITED);
@@ -113,11 +118,11 @@ export function createKeptConnections(options: {
   }
 
   return {
-    async get(url, { headers, signal }) {
+    async get(url, { headers, signal, address }) {
       signal?.throwIfAborted();
       if (closed) throw new Error('the client is closed');
       const target = new URL(url);
-      const place = target.origin;
+      const place = placeOf(target, address);
       const request = requestText(target, headers, false);
       for (let kept = take(place); kept !== undefined; kept = take(place)) {
         try {
@@ -127,9 +132,10 @@ export function createKeptConnections(options: {
           if (closed || signal?.aborted || kept.hasAnswered() || error instanceof StallError) throw error;
         }
       }
-      return ask(connect(target, { ...options, bufferBytes: BUFFER_BYTES }), place, request, signal);
+      const connection = connect(target, { ...options, address, bufferBytes: BUFFER_BYTES });
+      return ask(connection, place, request, signal);
     },
-    isUnsuited: (url) => unsuited.get(new URL(url).origin) === true,
+    isUnsuited: (url, address) => unsuited.get(placeOf(new URL(url), address)) === true,
     close() {
       closed = true;
       for (const line of idle.values()) {
@@ -143,6 +149,10 @@ export function createKeptConnections(options: {
       busy.clear();
     },
   };
+}
+
+function placeOf({ origin }: URL, address: string | undefined): string {
+  return address === undefined ? origin : `${origin} ${address}`;
 }
 
 /** Bytes of the body. @throws RangeError when only its encoding or the end of the connection would tell */

@@ -27,6 +27,8 @@ export interface HttpStream {
 export interface StreamOptions {
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal | undefined;
+  /** Dialled in place of the URL's host. */
+  readonly address?: string | undefined;
   readonly ca: readonly string[] | undefined;
   readonly connectTimeoutMs: number;
   /** The longest wait for the headers, and for more of the body while somebody wants it. */

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { askCopies } from '#discovery';
+import { fixedEndpoints } from '#endpoints';
 import { createHttpClient } from '#http';
 import { log, putInventory, randomInfoHash, trackerHere } from '../support/tracker.ts';
 
@@ -25,9 +26,16 @@ t.test('who else holds a blob, in the zone and in all', async (t) => {
   t.teardown(() => client.close());
   const options = { client, peerId: asker, log };
   const silent = 'http://127.0.0.1:1';
-  const copies = await askCopies({ ...options, trackers: [silent, tracker.url] }, [everywhere, here]);
+  const copies = await askCopies({ ...options, trackers: fixedEndpoints([silent, tracker.url]) }, [
+    everywhere,
+    here,
+  ]);
   t.same([copies?.get(everywhere), copies?.get(here)], [1, 0]);
-  t.equal(await askCopies({ ...options, trackers: [silent] }, [here]), undefined, 'no tracker says it');
+  t.equal(
+    await askCopies({ ...options, trackers: fixedEndpoints([silent]) }, [here]),
+    undefined,
+    'no tracker says it',
+  );
 
   t.equal((await ask(peerId(), { blobs: [] })).status, 404, 'only who has a lease may ask');
   for (const body of [{ blobs: ['x'] }, { blobs: Array(1_001).fill(here) }, {}, { blobs: [1] }, 7]) {

@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { createTrackerDiscovery, type Discovery, type TrackerDiscoveryOptions } from '#discovery';
+import { type Endpoints, fixedEndpoints, followEndpoints } from '#endpoints';
 import { formatHostPort, type HttpClient } from '#http';
 import type { PeerAddress } from '#swarm';
 import { parseAnswer } from '../../src/discovery/bencoded-answer.ts';
@@ -30,7 +31,12 @@ const timing = {
 function discover(
   t: Test,
   client: HttpClient,
-  options: Partial<TrackerDiscoveryOptions> & Pick<TrackerDiscoveryOptions, 'trackers'>,
+  {
+    trackers,
+    ...options
+  }: Partial<Omit<TrackerDiscoveryOptions, 'trackers'>> & {
+    readonly trackers: readonly string[] | Endpoints;
+  },
 ): Discovery {
   const discovery = createTrackerDiscovery({
     client,
@@ -39,6 +45,7 @@ function discover(
     log,
     timing,
     ...options,
+    trackers: 'current' in trackers ? trackers : fixedEndpoints(trackers),
   });
   t.teardown(() => discovery.close());
   return discovery;
@@ -265,4 +272,38 @@ t.test('answers are read in both forms', async (t) => {
     t.ok(peers.some(({ host, port }) => host.endsWith(':1') && port === 6882));
     t.ok(peers.some(({ port }) => port === 6883));
   }
+});
+
+t.test('the addresses of a name are trackers that come and go while something is downloaded', async (t) => {
+  const client = await clientHere(t);
+  const infoHash = randomInfoHash();
+  const blobs = new Map([[infoHash, [origin]]]);
+  const first = await trackerHere(t, blobs, { listen: { host: '127.0.0.2', http: 0, udp: 0 } });
+  const http = Number(new URL(first.url).port);
+  const second = await trackerHere(t, blobs, { listen: { host: '127.0.0.3', http, udp: 0 } });
+  let addresses = ['127.0.0.2'];
+  const trackers = followEndpoints([`dns+http://origin.test:${http}`], {
+    log,
+    refreshMs: 100,
+    lookup: async () => addresses.map((address) => ({ address, family: 4 })),
+  });
+  t.teardown(() => trackers.close());
+  const { onPeers } = collect();
+  const discovery = discover(t, client, { trackers });
+  discovery.hold([randomInfoHash()]);
+  // As an origin's metainfo names itself: by the name that was asked, with what lets us in.
+  const announce = [`http://origin.test:${http}/announce?passkey=p`];
+  const membership = discovery.join({ infoHash, announce, left: () => 1, onPeers });
+  const counts = ({ tracker }: typeof first) => [tracker.stats().agents, tracker.stats().members];
+  const known = ({ tracker }: typeof first): boolean =>
+    tracker.stats().agents === 1 && tracker.stats().members === 1;
+  await until(() => known(first));
+  t.same(counts(second), [0, 0]);
+  addresses = ['127.0.0.2', '127.0.0.3'];
+  await until(() => known(first) && known(second));
+  addresses = ['127.0.0.3'];
+  await until(() => first.tracker.stats().agents === 0);
+  t.ok(known(second));
+  await membership.leave();
+  t.equal(second.tracker.stats().members, 0);
 });

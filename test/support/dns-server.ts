@@ -7,8 +7,10 @@ import path from 'node:path';
 import type { Test } from 'tap';
 
 export interface DnsServer {
-  /** `silent`: no answer; `unknown`: NXDOMAIN; `answers`: every name is 127.0.0.1. */
+  /** `silent`: no answer; `unknown`: NXDOMAIN; `answers`: every name has these addresses. */
   mode: 'silent' | 'unknown' | 'answers';
+  /** By default 127.0.0.1. */
+  addresses: readonly string[];
   /** Questions that came. */
   asked: number;
   /** Runs a program with this as its only name server. */
@@ -26,29 +28,31 @@ export async function dnsServer(t: Test, folder: string): Promise<DnsServer> {
   const mount = `mount --bind '${file}' /etc/resolv.conf && exec "$@"`;
   const server: DnsServer = {
     mode: 'silent',
+    addresses: ['127.0.0.1'],
     asked: 0,
     prefix: ['unshare', '-m', 'sh', '-c', mount, 'sh'],
   };
   socket.on('message', (query, from) => {
     server.asked += 1;
     if (server.mode === 'silent') return;
-    const answer = answerTo(query, server.mode === 'answers');
+    const answer = answerTo(query, server.mode === 'answers' ? server.addresses : undefined);
     socket.send(answer, from.port, from.address);
   });
   return server;
 }
 
-/** RFC 1035, section 4.1. An A question gets 127.0.0.1, any other an empty answer. */
-function answerTo(query: Buffer, known: boolean): Buffer {
+/** RFC 1035, section 4.1. An A question gets the addresses, any other an empty answer. */
+function answerTo(query: Buffer, addresses: readonly string[] | undefined): Buffer {
   let end = 12;
   while ((query[end] ?? 0) !== 0) end += (query[end] ?? 0) + 1;
   const question = query.subarray(12, end + 5);
-  const wanted = known && query.readUInt16BE(end + 1) === 1;
+  const records = (query.readUInt16BE(end + 1) === 1 ? (addresses ?? []) : []).map((address) =>
+    Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, ...address.split('.').map(Number)]),
+  );
   const head = Buffer.alloc(12);
   query.copy(head, 0, 0, 2);
-  head.writeUInt16BE(known ? 0x8180 : 0x8183, 2);
+  head.writeUInt16BE(addresses ? 0x8180 : 0x8183, 2);
   head.writeUInt16BE(1, 4);
-  head.writeUInt16BE(wanted ? 1 : 0, 6);
-  const record = Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1]);
-  return Buffer.concat([head, question, ...(wanted ? [record] : [])]);
+  head.writeUInt16BE(records.length, 6);
+  return Buffer.concat([head, question, ...records]);
 }

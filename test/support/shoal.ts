@@ -43,10 +43,12 @@ export async function startProgram(
     readonly env?: Readonly<Record<string, string>>;
     /** A command that runs it, for example `unshare`. */
     readonly prefix?: readonly string[];
+    /** Of its HTTP listener; by default a free one. */
+    readonly port?: number;
   } = {},
 ): Promise<Program> {
   const data = await mkdtemp(path.join(os.tmpdir(), `shoal-${program}-`));
-  const listen = `${host}:${await freePort()}`;
+  const listen = `${host}:${surroundings.port ?? (await freePort())}`;
   const bittorrent = `${host}:${await freePort()}`;
   const peer = `${host}:${await freePort()}`;
   const listeners =

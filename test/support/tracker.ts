@@ -32,10 +32,11 @@ export async function trackerHere(
   t: Test,
   blobs: ReadonlyMap<InfoHash, readonly PeerAddress[]>,
   options: Partial<TrackerOptions> & {
-    readonly listen?: { readonly http: number; readonly udp: number };
+    readonly listen?: { readonly http: number; readonly udp: number; readonly host?: string };
   } = {},
 ): Promise<TestTracker> {
   const { listen, ...rest } = options;
+  const host = listen?.host ?? '127.0.0.1';
   const metrics = createMetrics();
   const tracker = createTracker({
     admit: async (infoHash) => {
@@ -47,12 +48,12 @@ export async function trackerHere(
     ...rest,
   });
   const http = await createHttpServer({
-    listen: { host: '127.0.0.1', port: listen?.http ?? 0 },
+    listen: { host, port: listen?.http ?? 0 },
     log,
     metrics,
   });
   tracker.register(http.app);
-  const udp = await tracker.listenUdp({ host: '127.0.0.1', port: listen?.udp ?? 0 });
+  const udp = await tracker.listenUdp({ host, port: listen?.udp ?? 0 });
   const address = await http.start();
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {

@@ -1,4 +1,5 @@
 /** Looks at everything that a node needs for its pulls, and says of what is wrong how to mend it. */
+import { plainUrl } from '#endpoints';
 import type { HostPort, HttpClient } from '#http';
 import type { Tree } from '../tree.ts';
 import { checkAgent } from './agent.ts';
@@ -40,7 +41,7 @@ export async function examine(patient: Patient): Promise<readonly Finding[]> {
 
 /** Listeners on the loopback are right only where the origin is there too. */
 function listeners({ peerListeners, origins }: Patient): readonly Finding[] {
-  const remote = origins.some((url) => !isLoopback(new URL(url).hostname));
+  const remote = origins.some((url) => !isLoopback(new URL(plainUrl(url)).hostname));
   if (!remote) return [];
   if (peerListeners.some(({ host }) => !isLoopback(host)))
     return [ok('listeners', 'other nodes can reach this agent')];

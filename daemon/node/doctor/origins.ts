@@ -1,5 +1,6 @@
 /** Are the origins, their clocks, the tracker in them and the other agents where they should be? */
 import { connect } from 'node:net';
+import { type Endpoint, endpointClient, plainUrl, resolveEndpoints } from '#endpoints';
 import type { HttpClient, HttpResponse } from '#http';
 import { parseHostPort } from '#http';
 import { codeOf, type Finding, ok, unknown, wrong } from './finding.ts';
@@ -18,47 +19,65 @@ export async function checkOrigins(options: {
   readonly origins: readonly string[];
   readonly peerId: string | undefined;
 }): Promise<readonly Finding[]> {
-  const each = await Promise.all(options.origins.map((url) => checkOrigin({ ...options, url })));
+  const each = await Promise.all(options.origins.map((url) => checkUrl(options, url)));
   return each.flat();
+}
+
+/** A name that stands for several origins is looked up as the agent would. */
+async function checkUrl(
+  options: { readonly http: HttpClient; readonly peerId: string | undefined },
+  text: string,
+): Promise<readonly Finding[]> {
+  let endpoints: readonly Endpoint[];
+  try {
+    endpoints = await resolveEndpoints(text);
+  } catch (error) {
+    return [unreachable({ url: plainUrl(text), name: plainUrl(text) }, codeOf(error))];
+  }
+  const each = endpoints.map((endpoint) =>
+    checkOrigin({ ...options, http: endpointClient(options.http, endpoint), ...endpoint }),
+  );
+  return (await Promise.all(each)).flat();
 }
 
 async function checkOrigin(options: {
   readonly http: HttpClient;
   readonly url: string;
+  readonly name: string;
   readonly peerId: string | undefined;
 }): Promise<readonly Finding[]> {
-  const { http, url } = options;
+  const { http, url, name } = options;
   let response: HttpResponse;
   try {
     response = await ask(http, `${url}/v2/`);
   } catch (error) {
-    return [unreachable(url, codeOf(error))];
+    return [unreachable(options, codeOf(error))];
   }
   await http.read(response, MAX_BYTES).catch(() => undefined);
-  const clock = clockOf(url, response);
+  const clock = clockOf(name, response);
   const { status, headers } = response;
   if (status === 401 || status === 403) {
     const cure =
       "give the agent's user with auth.file, or auth.username and auth.password-file; the origin's access.rules need pull and join for it";
     return [
-      wrong('origin', `${url} answered ${status}: the agent's log-in is missing or wrong`, cure),
+      wrong('origin', `${name} answered ${status}: the agent's log-in is missing or wrong`, cure),
       ...clock,
     ];
   }
   if (status !== 200 || headers['docker-distribution-api-version'] === undefined) {
     const cure = "'origin' in the agent's configuration must be the URL of a shoal origin, with its port";
-    return [wrong('origin', `${url} answered ${status} and is no registry`, cure), ...clock];
+    return [wrong('origin', `${name} answered ${status} and is no registry`, cure), ...clock];
   }
-  return [ok('origin', `${url} answers`), ...clock, ...(await checkTracker(options))];
+  return [ok('origin', `${name} answers`), ...clock, ...(await checkTracker(options))];
 }
 
 function ask(http: HttpClient, url: string): Promise<HttpResponse> {
   return http.request(url, { signal: AbortSignal.timeout(ASK_MS) });
 }
 
-function unreachable(url: string, code: string): Finding {
+function unreachable({ url, name }: { url: string; name: string }, code: string): Finding {
   const { hostname, host } = new URL(url);
-  const say = (text: string, cure: string): Finding => wrong('origin', `${url}: ${text} (${code})`, cure);
+  const say = (text: string, cure: string): Finding => wrong('origin', `${name}: ${text} (${code})`, cure);
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return say(
       `the name ${hostname} cannot be resolved`,
@@ -95,12 +114,12 @@ function unreachable(url: string, code: string): Finding {
   return say('no answer came', `a firewall may be between, or a route missing: open ${host} for this node`);
 }
 
-function clockOf(url: string, response: HttpResponse): readonly Finding[] {
+function clockOf(name: string, response: HttpResponse): readonly Finding[] {
   const theirs = Date.parse(response.headers['date'] ?? '');
   if (Number.isNaN(theirs)) return [];
   const skew = Date.now() - theirs;
-  const text = `this node's clock is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'ahead of' : 'behind'} ${url}`;
-  if (Math.abs(skew) <= MOST_SKEW_MS) return [ok('clock', `it agrees with ${url}`)];
+  const text = `this node's clock is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'ahead of' : 'behind'} ${name}`;
+  if (Math.abs(skew) <= MOST_SKEW_MS) return [ok('clock', `it agrees with ${name}`)];
   return [
     wrong(
       'clock',
@@ -117,13 +136,13 @@ interface TrackedAgent {
 }
 
 async function checkTracker(options: Parameters<typeof checkOrigin>[0]): Promise<readonly Finding[]> {
-  const { http, url, peerId } = options;
+  const { http, url, name, peerId } = options;
   let agents: readonly TrackedAgent[];
   try {
     const response = await ask(http, `${url}/api/v1/agents`);
     const body = (await http.read(response, MAX_BYTES)).toString('utf8');
     if (response.status === 401 || response.status === 403) {
-      return [unknown('peers', `${url} lists its agents only for a user with the right 'manage'`)];
+      return [unknown('peers', `${name} lists its agents only for a user with the right 'manage'`)];
     }
     if (response.status !== 200) throw new Error(`status ${response.status}`);
     ({ agents } = JSON.parse(body) as { agents: readonly TrackedAgent[] });
@@ -131,14 +150,14 @@ async function checkTracker(options: Parameters<typeof checkOrigin>[0]): Promise
   } catch (error) {
     const cure = `a proxy before the origin must pass /api/v1/ and /announce on, not /v2/ alone; else see the origin's log`;
     return [
-      wrong('tracker', `${url} is a registry, but its tracker does not answer: ${codeOf(error)}`, cure),
+      wrong('tracker', `${name} is a registry, but its tracker does not answer: ${codeOf(error)}`, cure),
     ];
   }
-  const findings = [ok('tracker', `${url} knows ${agents.length} agents`)];
+  const findings = [ok('tracker', `${name} knows ${agents.length} agents`)];
   if (peerId !== undefined && !agents.some((agent) => agent.peerId === peerId)) {
     const cure =
       "its log says why: journalctl -u shoal-agent | grep -i tracker; its user needs the right 'join'";
-    findings.push(wrong('tracker', `${url} does not know this agent, so others do not find it`, cure));
+    findings.push(wrong('tracker', `${name} does not know this agent, so others do not find it`, cure));
   }
   const others = agents.filter((agent) => agent.peerId !== peerId && (agent.peer ?? agent.address) !== null);
   return [...findings, ...(await checkPeers(others))];

@@ -1,6 +1,18 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { duration, host, hostPort, hostPortOrOff, type Kind, oneOf, path, rate, size, url } from '#config';
+import {
+  duration,
+  host,
+  hostPort,
+  hostPortOrOff,
+  type Kind,
+  oneOf,
+  path,
+  rate,
+  serverUrl,
+  size,
+  url,
+} from '#config';
 
 const read = <T>(kind: Kind<T>, text: string): T | undefined => kind.schema.safeParse(text).data;
 
@@ -37,6 +49,17 @@ t.test('addresses, hosts, URLs, words and paths', async (t) => {
   t.equal(read(host, 'fe80::1'), 'fe80::1');
   t.equal(read(host, 'node:80'), undefined);
   t.equal(read(url, 'https://origin.example:5000/'), 'https://origin.example:5000');
+  t.equal(read(url, 'dns+http://origin.example'), undefined);
+  t.equal(read(serverUrl, 'http://10.0.0.1:5000/'), 'http://10.0.0.1:5000');
+  t.equal(read(serverUrl, 'dns+http://origin.example:5000/'), 'dns+http://origin.example:5000');
+  for (const bad of [
+    'dns+http://10.0.0.1:5000',
+    'dns+http://[::1]',
+    'dns+ftp://a',
+    'dns+',
+    'dns+http://a:b@c',
+  ])
+    t.equal(read(serverUrl, bad), undefined, bad);
   for (const bad of ['origin:5000', 'ftp://x', 'http:/x', 'http://', 'http://a?b=c']) {
     t.equal(read(url, bad), undefined, bad);
   }
@@ -55,7 +78,7 @@ t.test('no text makes a kind throw, and what is accepted is sensible', async (t)
           const value = read(kind, text);
           if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) return false;
         }
-        for (const kind of [hostPort, hostPortOrOff, host, url, path]) kind.schema.safeParse(text);
+        for (const kind of [hostPort, hostPortOrOff, host, url, serverUrl, path]) kind.schema.safeParse(text);
         return true;
       },
     ),

@@ -149,6 +149,7 @@ t.test('the agent: every flag arrives', async (t) => {
     lazy: { maxRangeBytes: 4 * 1024 ** 2, memoryBytes: 64 * 1024 ** 2, wholeAfterShare: 0.25 },
     origins: ['http://a:5000', 'http://b:5000'],
     originOrder: 'spread',
+    resolveMs: 30_000,
     listen: { host: '127.0.0.1', port: 5001 },
     data: 'd',
     transports: ['libp2p', 'tcp'],
@@ -163,6 +164,11 @@ t.test('the agent: every flag arrives', async (t) => {
     maxConnections: 500,
     maxRequests: 7,
     maxDownloads: 200,
+  });
+  const named = { origin: ['DNS+https://origin.svc:5000/'], 'origins-resolve': ['5s'] };
+  t.match(agentConfig(resolveOptions(agentOptions, { flags: named }).values), {
+    origins: ['dns+https://origin.svc:5000'],
+    resolveMs: 5_000,
   });
   t.throws(
     () => resolveOptions(agentOptions, { flags: { ...flags, 'max-downloads': ['0'] } }),

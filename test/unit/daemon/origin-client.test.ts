@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { createOriginClient, type OriginClient } from '../../../daemon/origin-client.ts';
 import { orderFor } from '../../../daemon/origin-order.ts';
 import { toRepository } from '../../../daemon/repository.ts';
+import { fixedEndpoints } from '../../../src/endpoints/index.ts';
 import { createHttpClient } from '../../../src/http/client.ts';
 import { type Digest, sha256DigestOf } from '../../../src/oci/digest.ts';
 import { parseRepositoryName } from '../../../src/oci/reference.ts';
@@ -43,7 +44,7 @@ async function serve(t: Test, listener: RequestListener): Promise<Served> {
 async function client(t: Test, origins: readonly string[]): Promise<OriginClient> {
   const http = await createHttpClient({ connectTimeoutMs: 1_000, stallTimeoutMs: 1_000 });
   t.teardown(() => http.close());
-  return createOriginClient({ origins, http, bare: http, log });
+  return createOriginClient({ origins: fixedEndpoints(origins), http, bare: http, log });
 }
 
 const answerWith =
@@ -123,7 +124,7 @@ t.test('an origin that cannot be reached is left alone for a while', async (t) =
   await origin.close();
   const asked = await client(t, [origin.url, good.url]);
   await asked.manifest(repository, 'v1', { accept: 'a' });
-  t.same(asked.status(), [
+  t.match(asked.status(), [
     { url: origin.url, reachable: false },
     { url: good.url, reachable: true },
   ]);
@@ -140,7 +141,7 @@ t.test(
     const asked = await client(t, [silent.url, good.url]);
     t.match(await asked.manifest(repository, 'v1', { accept: 'a' }), { digest });
     t.same(silent.seen, ['GET /v2/team/app/manifests/v1?ns=docker.io', 'GET /healthz']);
-    t.same(asked.status(), [
+    t.match(asked.status(), [
       { url: silent.url, reachable: false },
       { url: good.url, reachable: true },
     ]);
@@ -168,20 +169,20 @@ t.test('an origin that is only busy is waited for when nobody else has an answer
   await dead.close();
   const http = await createHttpClient({ connectTimeoutMs: 1_000, stallTimeoutMs: 10_000 });
   t.teardown(() => http.close());
-  const asked = createOriginClient({ origins: [busy.url, dead.url], http, bare: http, log });
+  const asked = createOriginClient({ origins: fixedEndpoints([busy.url, dead.url]), http, bare: http, log });
   t.match(await asked.manifest(repository, 'v1', { accept: 'a' }), { digest });
   // While it is left alone, too.
   t.match(await asked.manifest(repository, 'v1', { accept: 'a' }), { digest });
 });
 
 t.test('what digests name is spread over the origins, the same for every agent, a tag never', async (t) => {
-  const origins = [0, 1, 2].map((number) => ({ url: `http://origin${number}` }));
+  const origins = [0, 1, 2].map((number) => ({ name: `http://origin${number}` }));
   const paths = Array.from(
     { length: 300 },
     (_, number) => `blobs/${sha256DigestOf(Buffer.from(`${number}`))}`,
   );
-  const first = (path: string, list = origins): string | undefined => orderFor(list, path, 'spread')[0]?.url;
-  const counts = origins.map(({ url }) => paths.filter((path) => first(path) === url).length);
+  const first = (path: string, list = origins): string | undefined => orderFor(list, path, 'spread')[0]?.name;
+  const counts = origins.map(({ name }) => paths.filter((path) => first(path) === name).length);
   t.ok(
     counts.every((count) => count > 50),
     `${counts}`,
