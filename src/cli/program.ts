@@ -29,6 +29,7 @@ export interface ReadyMessage {
 const DRAIN_DEADLINE_MS = 31_000;
 
 type ProgramTable = OptionTable & { readonly 'log.level': unknown };
+type Settings = Invocation<OptionTable>['settings'];
 type Level = NonNullable<LogOptions['level']>;
 
 /** What was compiled by then is kept for the next start (see bin/shoal), also when this one ends by kill -9. */
@@ -48,8 +49,10 @@ export async function runProgram<T extends ProgramTable>(
   process.on('uncaughtException', surprise);
   process.on('unhandledRejection', surprise);
 
-  // Listened to before the start, so that a signal during the start is not lost.
+  // Listened to before the start, so that a signal during the start is not lost; SIGHUP would end the process.
   const asked = stopRequest(log);
+  const started = Promise.withResolvers<Running<T>>();
+  process.on('SIGHUP', reloader(invocation, started.promise, log));
   const notifier = createNotifier(log);
   const running = await start({ log, metrics });
   const addresses = {
@@ -61,8 +64,7 @@ export async function runProgram<T extends ProgramTable>(
   notifier.ready();
   process.send?.({ ready: addresses } satisfies ReadyMessage);
   setTimeout(flushCompileCache, KEEP_COMPILED_MS).unref();
-  const reload = reloader(invocation, running, log);
-  process.on('SIGHUP', reload);
+  started.resolve(running);
 
   const reason = await asked;
   log.info({ reason }, 'stopping: finishing what streams; a second signal exits at once');
@@ -102,25 +104,24 @@ function stopRequest(log: Logger): Promise<string> {
   });
 }
 
-/** Applies what can change while running (the log level) and names what needs a restart. */
+/** Applies what can change while it runs (the log level, and what the program takes) and names what needs a restart. */
 function reloader<T extends ProgramTable>(
   invocation: Invocation<T>,
-  running: Running<T>,
+  started: Promise<Running<T>>,
   log: Logger,
 ): () => void {
-  let current = invocation.settings;
+  const atStart = invocation.settings;
+  let current = atStart;
   const apply = async (): Promise<void> => {
+    const running = await started;
     try {
       const next = invocation.again();
       const taken = (await running.reload?.(next.values)) ?? [];
-      const changed = Object.keys({
-        ...Object.fromEntries(current),
-        ...Object.fromEntries(next.settings),
-      }).filter((key) => current.get(key)?.texts.join() !== next.settings.get(key)?.texts.join());
-      changed.sort();
+      const changed = changesBetween(current, next.settings);
       current = next.settings;
       log.level = levelOf(next);
-      const needRestart = changed.filter(
+      // Since the start, not since the last signal: what was not taken then is not in force yet.
+      const needRestart = changesBetween(atStart, current).filter(
         (key) => key !== 'log.level' && !taken.some((prefix) => key.startsWith(prefix)),
       );
       log.info({ changed, needRestart }, 'configuration read again');
@@ -136,6 +137,12 @@ function reloader<T extends ProgramTable>(
   return () => {
     last = last.then(apply);
   };
+}
+
+/** Keys whose texts are others, in order. */
+function changesBetween(before: Settings, after: Settings): readonly string[] {
+  const keys = new Set([...before.keys(), ...after.keys()]);
+  return [...keys].filter((key) => before.get(key)?.texts.join() !== after.get(key)?.texts.join()).sort();
 }
 
 function levelOf(resolved: { readonly values: { readonly 'log.level'?: unknown } }): Level {
